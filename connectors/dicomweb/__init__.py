@@ -1,0 +1,1 @@
+"""DICOMweb: studies found, fetched and read."""

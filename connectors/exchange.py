@@ -1,0 +1,207 @@
+"""The clinical words that connectors hand to the plugin and take from it.
+
+Frozen dataclasses that know nothing of HL7, FHIR or DICOM encodings; the modules that do import
+these, never the reverse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+
+
+class OrderAction(StrEnum):
+    """What an order message asks for."""
+
+    PLACE = "place"
+    CHANGE = "change"
+    REQUEST_CANCEL = "request-cancel"
+    """The placer asks the filler to cancel; the filler has not agreed yet."""
+    CANCEL = "cancel"
+    """Cancelled or discontinued: no report is wanted any more."""
+    STATUS = "status"
+    """A report of the order's state that asks for nothing."""
+
+
+class ReportStatus(StrEnum):
+    """Status of a report that somebody else wrote, in FHIR R4 words (HL7 table 0123 maps onto them)."""
+
+    REGISTERED = "registered"
+    PARTIAL = "partial"
+    PRELIMINARY = "preliminary"
+    FINAL = "final"
+    AMENDED = "amended"
+    CORRECTED = "corrected"
+    APPENDED = "appended"
+    CANCELLED = "cancelled"
+    ENTERED_IN_ERROR = "entered-in-error"
+    UNKNOWN = "unknown"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether this status closes a report: final, or a change of one that was final."""
+        return self in {ReportStatus.FINAL, ReportStatus.AMENDED, ReportStatus.CORRECTED, ReportStatus.APPENDED}
+
+
+class DraftStatus(StrEnum):
+    """The only statuses that a report written by Prelim can have.
+
+    There is deliberately no member for a final report: code that wanted to send one could not name it.
+    """
+
+    PRELIMINARY = "preliminary"
+    PARTIAL = "partial"
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """A patient as one message or study names them."""
+
+    identifier: str
+    assigning_authority: str = ""
+    family_name: str = ""
+    given_name: str = ""
+    birth_date: date | None = None
+    sex: str = "unknown"
+    """FHIR administrative gender: male, female, other or unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Practitioner:
+    """A person who ordered, read or signed."""
+
+    identifier: str = ""
+    family_name: str = ""
+    given_name: str = ""
+    prefix: str = ""
+
+    @property
+    def printed_name(self) -> str:
+        """The name as it is printed (21 CFR 11.50); empty when nobody is named."""
+        return " ".join(part for part in (self.prefix, self.given_name, self.family_name) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """One code of one code system."""
+
+    code: str = ""
+    text: str = ""
+    system: str = ""
+    """The sender's name of the code system, for example LN."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One imaging order: one accession of one patient."""
+
+    action: OrderAction
+    accession: str
+    patient: Patient
+    procedure: Coding
+    placer_order_number: str = ""
+    filler_order_number: str = ""
+    requested_procedure_id: str = ""
+    study_instance_uid: str = ""
+    """Empty when the order does not say: the study is then matched by accession."""
+    modality: str = ""
+    """DICOM modality (CT, MR, ...), empty when not said."""
+    clinical_question: str = ""
+    history: str = ""
+    priority: str = ""
+    """HL7 table 0485 or 0027 as sent (S, A, R, ...)."""
+    ordering_provider: Practitioner | None = None
+    ordered_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRef:
+    """A study that the image archive says is there."""
+
+    study_instance_uid: str
+    patient: Patient
+    accession: str = ""
+    modalities: tuple[str, ...] = ()
+    description: str = ""
+    instance_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedReport:
+    """A report that somebody else wrote, seen on some channel. Its arrival alone is no signature."""
+
+    accession: str
+    patient: Patient
+    status: ReportStatus
+    text: str
+    channel: str
+    """Where it was seen: hl7-oru, hl7-mdm, fhir, fhircast or page."""
+    source: str
+    """Who sent it: sending application and facility, or the server's base URL and resource."""
+    signer: Practitioner | None = None
+    """The person responsible for the text; None when nobody is named."""
+    signed_at: datetime | None = None
+    study_instance_uid: str = ""
+    report_identifier: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PatientMerge:
+    """Two patient records that turned out to be one person."""
+
+    surviving: Patient
+    retired_identifier: str
+    retired_assigning_authority: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DraftAuthor:
+    """The software that wrote a draft."""
+
+    name: str
+    version: str
+    weights_sha256: str
+    prompt_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class DraftReport:
+    """One draft on its way out."""
+
+    case_id: str
+    number: int
+    """1 for the first draft of the case; a redone draft counts up."""
+    accession: str
+    patient: Patient
+    study_instance_uid: str
+    procedure: Coding
+    status: DraftStatus
+    sections: tuple[tuple[str, str], ...]
+    """(title, text) in reading order."""
+    conclusion: str
+    notice: str
+    """The sentence that says a machine wrote this and a human must sign."""
+    issued_at: datetime
+    author: DraftAuthor
+    placer_order_number: str = ""
+    filler_order_number: str = ""
+    ordering_provider: Practitioner | None = field(default=None)
+
+    @property
+    def text(self) -> str:
+        """The whole draft as plain text: the notice, then each section under its title."""
+        return "\n\n".join([self.notice, *(f"{title}\n{text}" for title, text in self.sections)])
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedReport:
+    """Where a draft stands on a FHIR server, as read back after writing."""
+
+    reference: str
+    """Relative: DiagnosticReport/123."""
+    version: str
+    """meta.versionId of the version that we wrote."""
+    url: str
+    """Absolute, for a person to open."""

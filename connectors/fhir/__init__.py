@@ -1,0 +1,1 @@
+"""FHIR R4: drafts written as resources, human versions read back."""

@@ -1,0 +1,1 @@
+"""The one who fine-tunes: phantoms, corpora, training and evaluation."""

@@ -1,0 +1,48 @@
+"""Bringing a database to the schema that this version declares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from dbos import DBOS
+
+import migrations
+from plugin.db import Database
+
+# Two processes that start together migrate one after the other ("prelim" as a number).
+_LOCK = 0x7072656C696D
+
+
+def _config() -> Config:
+    folder = Path(migrations.__file__).parent
+    return Config(str(folder / "alembic.ini"))
+
+
+def migrate(database: Database, revision: str = "head") -> None:
+    """Create or upgrade Prelim's tables, then the queue's own."""
+    config = _config()
+    with database.engine.execution_options(prelim_write=True).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    with database.engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_lock(_LOCK)))
+        try:
+            DBOS.migrate(database.url)
+        finally:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_unlock(_LOCK)))
+
+
+def pending(database: Database) -> bool:
+    """Whether the database is not at the newest revision."""
+    with database.engine.connect() as connection:
+        at = MigrationContext.configure(connection).get_current_revision()
+    return at != ScriptDirectory.from_config(_config()).get_current_head()

@@ -28,7 +28,7 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class ClinicalContext:
-    """What the order says. Untrusted words: the prompt builder escapes them, nothing here is an instruction."""
+    """What the order says. Untrusted words: the prompt builder escapes them, none is an instruction."""
 
     procedure: str = ""
     clinical_question: str = ""

@@ -1,0 +1,122 @@
+"""Report text in and out of FHIR: our draft as escaped HTML, and anybody's presentedForm as plain text."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import unicodedata
+from html import escape
+from html.parser import HTMLParser
+from typing import Any
+
+from connectors.exchange import DraftReport
+
+MAX_TEXT_BYTES = 2 * 2**20
+"""Of one presentedForm after base64; a longer one is not read as report text."""
+HTML_TYPES = frozenset({"text/html", "application/xhtml", "application/xhtml+xml"})
+PLAIN_TYPES = frozenset({"text/plain", "text"})
+
+_BLOCKS = frozenset(
+    ("p", "div", "br", "li", "ul", "ol", "tr", "table", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "section")
+)
+_HIDDEN = frozenset(("script", "style", "head", "title", "template"))
+
+
+def clean(text: str) -> str:
+    """The text without what FHIR strings and XHTML cannot hold: control characters and lone surrogates."""
+    kept = text.replace("\r\n", "\n").replace("\r", "\n")
+    return "".join(c for c in kept if c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cs"})
+
+
+def narrative(draft: DraftReport) -> str:
+    """The XHTML div of the report's narrative, the notice first (FHIR R4 narrative.html)."""
+    return f'<div xmlns="http://www.w3.org/1999/xhtml">{_body(draft)}</div>'
+
+
+def page(draft: DraftReport) -> bytes:
+    """The draft as one HTML document, for presentedForm."""
+    title = escape(clean(draft.notice))
+    return (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"/>'
+        f"<title>{title}</title></head><body>{_body(draft)}</body></html>"
+    ).encode()
+
+
+def _body(draft: DraftReport) -> str:
+    parts = [f"<p><b>{_lines(draft.notice)}</b></p>"]
+    for title, text in draft.sections:
+        parts.append(f"<h3>{_lines(title)}</h3><p>{_lines(text)}</p>")
+    return "".join(parts)
+
+
+def _lines(text: str) -> str:
+    return escape(clean(text)).replace("\n", "<br/>")
+
+
+def presented(resource: dict[str, Any]) -> list[str]:
+    """The data of each presentedForm, still base64; urls are not followed."""
+    forms = resource.get("presentedForm")
+    return [
+        form["data"]
+        for form in (forms if isinstance(forms, list) else [])
+        if isinstance(form, dict) and isinstance(form.get("data"), str)
+    ]
+
+
+def presented_text(resource: dict[str, Any]) -> str:
+    """The first readable presentedForm as plain text; empty when there is none below the cap."""
+    forms = resource.get("presentedForm")
+    for form in forms if isinstance(forms, list) else []:
+        if not isinstance(form, dict) or not isinstance(form.get("data"), str):
+            continue
+        kind = str(form.get("contentType", "")).partition(";")[0].strip().lower()
+        if kind not in HTML_TYPES | PLAIN_TYPES or len(form["data"]) > MAX_TEXT_BYTES * 4 // 3 + 4:
+            continue
+        try:
+            data = base64.b64decode(form["data"])
+        except (binascii.Error, ValueError):
+            continue
+        if len(data) > MAX_TEXT_BYTES:
+            continue
+        text = data.decode("utf-8", errors="replace").removeprefix("\ufeff")
+        readable = plain(text) if kind in HTML_TYPES else clean(text).strip()
+        if readable:
+            return readable
+    return ""
+
+
+def plain(html: str) -> str:
+    """The words of an HTML document: tags stripped, a block a line, scripts and styles left out."""
+    reader = _Words()
+    reader.feed(html)
+    reader.close()
+    lines = (" ".join(line.split()) for line in clean("".join(reader.words)).split("\n"))
+    return "\n".join(line for line in lines if line)
+
+
+class _Words(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.words: list[str] = []
+        self._hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _HIDDEN:
+            self._hidden += 1
+        if tag in _BLOCKS:
+            self.words.append("\n")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _BLOCKS:
+            self.words.append("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in _HIDDEN:
+            self._hidden = max(0, self._hidden - 1)
+        if tag in _BLOCKS:
+            self.words.append("\n")
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            # Inside HTML a line break is a space; only a block ends a line.
+            self.words.append(" ".join(data.split("\n")))

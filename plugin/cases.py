@@ -23,7 +23,7 @@ class CaseState(StrEnum):
     WITHHELD = "WITHHELD"
     """A human's version was there before the draft; the draft is kept and not sent."""
     HELD = "HELD"
-    """Patient, accession or study disagree, or a cancellation is asked for: nothing leaves until a human decides."""
+    """Identifiers disagree, or a cancellation is asked for: nothing leaves until a human decides."""
     FAILED = "FAILED"
     """Something could not be done; the reason says what, and the case can be replayed."""
     CANCELLED = "CANCELLED"
@@ -36,7 +36,6 @@ class ForbiddenMove(Exception):  # noqa: N818 - reads as what it is
 
 S = CaseState
 MOVES: dict[CaseState, frozenset[CaseState]] = {
-    # fmt: off
     S.RECEIVED: frozenset({S.READY, S.HELD, S.FAILED, S.CANCELLED, S.SUPERSEDED, S.SIGNED}),
     S.READY: frozenset({S.DRAFTED, S.HELD, S.FAILED, S.CANCELLED, S.SUPERSEDED, S.SIGNED}),
     S.DRAFTED: frozenset(
@@ -49,7 +48,6 @@ MOVES: dict[CaseState, frozenset[CaseState]] = {
     S.SUPERSEDED: frozenset({S.SIGNED}),
     S.WITHHELD: frozenset({S.SUPERSEDED, S.SIGNED}),
     S.SIGNED: frozenset(),
-    # fmt: on
 }
 """From each state, the states it may move to. A human's word (SUPERSEDED, SIGNED) is never left again."""
 

@@ -123,7 +123,7 @@ class Case(Base):
     order: Mapped[dict[str, Any]]
     """The order's clinical words; empty when only images or a report came."""
     study_instance_uid: Mapped[str] = mapped_column(index=True)
-    """The announced study that belongs to the case; empty until it is there."""
+    """The study that the order names, or that was matched to it; empty while neither has happened."""
     draft_number: Mapped[int]
     """Number of the draft that is due or done; 0 before the first."""
     created_at: Mapped[datetime]

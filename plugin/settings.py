@@ -143,7 +143,9 @@ class Settings:
     fhir_url: str = _setting("", _url, "base URL of the FHIR R4 server that takes the drafts")
     fhir_token: str = _setting("", _text, "bearer token for the FHIR server", secret=True)
     fhir_patient_system: str = _setting(
-        "urn:prelim:patient", _text, "identifier system of patient ids on the FHIR server"
+        "urn:prelim:patient:{authority}",
+        _text,
+        "identifier system of patient ids on the FHIR server; {authority} is the assigning authority",
     )
     fhir_accession_system: str = _setting(
         "urn:prelim:accession", _text, "identifier system of accession numbers on the FHIR server"

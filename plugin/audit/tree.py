@@ -34,7 +34,8 @@ class Frontier:
     def __post_init__(self) -> None:
         if len(self.roots) != self.size.bit_count():
             raise ValueError(
-                f"A tree of {self.size} leaves has {self.size.bit_count()} perfect subtrees; {len(self.roots)} came."
+                f"A tree of {self.size} leaves has {self.size.bit_count()} perfect subtrees; "
+                f"{len(self.roots)} came."
             )
 
     def append(self, leaf: bytes) -> Frontier:

@@ -1,0 +1,104 @@
+"""One move of a case in the caller's transaction, with the leaf that says so."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from plugin.audit.log import record
+from plugin.cases import MOVES, CaseState, check_move
+from plugin.db import Case, now
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work that a change causes."""
+
+    kind: str
+    """draft or publish."""
+    case_id: str
+    number: int
+    """The draft's number: the same job asked for twice is the same job."""
+    attempt: int = 0
+    delay_seconds: float = 0.0
+    replay: str = ""
+    """Set when a human asks again for a job that was done before; makes it another job."""
+
+
+Enqueue = Callable[[Session, Job], None]
+"""Adds a job in the session's own transaction."""
+
+
+def move(
+    session: Session,
+    case: Case,
+    state: CaseState,
+    actor: str,
+    *,
+    reason: str = "",
+    message_id: int | None = None,
+    **details: object,
+) -> None:
+    """Move a case, or keep its state and change the reason, and say so in the log."""
+    before = CaseState(case.state)
+    if before is not state:
+        check_move(before, state)
+    case.state = state.value
+    case.reason = reason
+    case.updated_at = now()
+    record(
+        session,
+        actor,
+        f"case.{state.value.lower()}",
+        case_id=case.id,
+        message_id=message_id,
+        details={"from": before.value, "reason": reason, **details},
+    )
+
+
+def find_case(session: Session, accession: str) -> Case | None:
+    """The case of an accession."""
+    return session.scalar(sa.select(Case).where(Case.accession == accession))
+
+
+def open_case(session: Session, accession: str, actor: str, message_id: int | None, cause: str) -> Case:
+    """A new case, with the leaf that says what opened it."""
+    at = now()
+    case = Case(
+        id=uuid.uuid4().hex,
+        accession=accession,
+        state=CaseState.RECEIVED.value,
+        reason="",
+        order={},
+        study_instance_uid="",
+        draft_number=0,
+        created_at=at,
+        updated_at=at,
+    )
+    session.add(case)
+    session.flush()
+    record(
+        session, actor, "case.opened", case_id=case.id, message_id=message_id, details={"by": cause}, at=at
+    )
+    return case
+
+
+def hold(session: Session, case: Case, actor: str, reason: str, message_id: int | None = None) -> None:
+    """Hold a case: nothing leaves until a human replays it."""
+    state = CaseState(case.state)
+    if state is CaseState.HELD or CaseState.HELD in MOVES[state]:
+        move(session, case, CaseState.HELD, actor, reason=reason, message_id=message_id)
+    else:
+        # A human's report stands: there is nothing left to hold, but what came is not forgotten.
+        record(
+            session,
+            actor,
+            "case.mismatch",
+            case_id=case.id,
+            message_id=message_id,
+            details={"reason": reason},
+        )

@@ -1,0 +1,178 @@
+"""What an order or a study does to a case, inside the caller's transaction.
+
+Nothing here talks to a peer: the work that a change causes is enqueued in the same transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from connectors.exchange import Order, OrderAction, StudyRef
+from plugin.audit.log import record
+from plugin.cases import MOVES, OURS_TO_DRAFT, CaseState
+from plugin.casework import Enqueue, Job, find_case, hold, move, open_case
+from plugin.db import Case, Study, now
+from plugin.identity import disagreements
+from plugin.translate import order_from_json, order_to_json, study_patient, study_row
+
+
+def take_order(
+    session: Session, order: Order, enqueue: Enqueue, actor: str, message_id: int | None = None
+) -> Case:
+    """Apply one order to its case, opening the case when it is the first word of it."""
+    case = find_case(session, order.accession)
+    if case is None:
+        case = open_case(session, order.accession, actor, message_id, "order")
+    state = CaseState(case.state)
+    if order.action is OrderAction.STATUS:
+        record(session, actor, "order.status", case_id=case.id, message_id=message_id)
+        return case
+    if case.order:
+        known = order_from_json(case.order)
+        differing = disagreements(
+            "the first order",
+            "the new message",
+            patients=(known.patient, order.patient),
+            studies=(known.study_instance_uid, order.study_instance_uid),
+        )
+        if differing:
+            hold(session, case, actor, " ".join(differing), message_id)
+            return case
+    if order.action is OrderAction.CANCEL:
+        if CaseState.CANCELLED in MOVES[state]:
+            stands = " The draft that was written stays preliminary." if state is CaseState.PUBLISHED else ""
+            move(
+                session,
+                case,
+                CaseState.CANCELLED,
+                actor,
+                reason=f"The order was cancelled.{stands}",
+                message_id=message_id,
+            )
+        else:
+            record(session, actor, "order.cancelled-too-late", case_id=case.id, message_id=message_id)
+        return case
+    if order.action is OrderAction.REQUEST_CANCEL:
+        hold(session, case, actor, "The placer asks to cancel this order; a human decides.", message_id)
+        return case
+    changed = bool(case.order) and _words(order) != _words(order_from_json(case.order))
+    case.order = order_to_json(order)
+    case.study_instance_uid = order.study_instance_uid or case.study_instance_uid
+    case.updated_at = now()
+    record(
+        session,
+        actor,
+        "order.taken" if not changed else "order.changed",
+        case_id=case.id,
+        message_id=message_id,
+        details={"action": order.action.value},
+    )
+    if state is CaseState.CANCELLED and order.action is OrderAction.PLACE:
+        move(
+            session,
+            case,
+            CaseState.RECEIVED,
+            actor,
+            reason="The order was placed again.",
+            message_id=message_id,
+        )
+        state = CaseState.RECEIVED
+    if state is CaseState.RECEIVED or (changed and state in OURS_TO_DRAFT):
+        _match(session, case, enqueue, actor, message_id)
+    return case
+
+
+def _words(order: Order) -> dict[str, object]:
+    kept = asdict(order)
+    kept.pop("action")
+    kept.pop("ordered_at")
+    return kept
+
+
+def take_study(session: Session, ref: StudyRef, enqueue: Enqueue, actor: str) -> Case | None:
+    """Remember an announced study and bring it to its case, when there is one. A repeat changes nothing."""
+    known = session.get(Study, ref.study_instance_uid)
+    row = study_row(ref, now())
+    if known is not None and _same(known, row):
+        return None
+    session.merge(row)
+    session.flush()
+    case = _case_of(session, row)
+    record(
+        session,
+        actor,
+        "study.announced" if known is None else "study.grew",
+        case_id=case.id if case else None,
+        details={"instances": ref.instance_count, "modalities": list(ref.modalities)},
+    )
+    if case and CaseState(case.state) in OURS_TO_DRAFT and case.order:
+        _match(session, case, enqueue, actor, None)
+    return case
+
+
+def _same(known: Study, row: Study) -> bool:
+    return (known.accession, known.patient_identifier, known.assigning_authority, known.instance_count) == (
+        row.accession,
+        row.patient_identifier,
+        row.assigning_authority,
+        row.instance_count,
+    )
+
+
+def _case_of(session: Session, study: Study) -> Case | None:
+    if study.accession:
+        case = find_case(session, study.accession)
+        if case:
+            return case
+    return session.scalars(
+        sa.select(Case).where(Case.study_instance_uid == study.study_instance_uid).order_by(Case.created_at)
+    ).first()
+
+
+def _study_of(session: Session, order: Order) -> Study | None:
+    if order.study_instance_uid:
+        named = session.get(Study, order.study_instance_uid)
+        if named:
+            return named
+    return session.scalars(
+        sa.select(Study).where(Study.accession == order.accession).order_by(Study.announced_at.desc())
+    ).first()
+
+
+def _match(session: Session, case: Case, enqueue: Enqueue, actor: str, message_id: int | None) -> None:
+    """Bring order and images together: a draft is due, or the case is held, or it waits."""
+    order = order_from_json(case.order)
+    study = _study_of(session, order)
+    if study is None:
+        case.reason = "Waiting for the images."
+        return
+    differing = disagreements(
+        "the order",
+        "the images",
+        patients=(order.patient, study_patient(study)),
+        accessions=(order.accession, study.accession),
+        studies=(order.study_instance_uid, study.study_instance_uid),
+    )
+    if differing:
+        hold(session, case, actor, " ".join(differing), message_id)
+        return
+    case.study_instance_uid = study.study_instance_uid
+    ask_for_draft(session, case, enqueue, actor, message_id=message_id)
+
+
+def ask_for_draft(
+    session: Session,
+    case: Case,
+    enqueue: Enqueue,
+    actor: str,
+    *,
+    why: str = "",
+    message_id: int | None = None,
+) -> None:
+    """Make the next draft of a case due. A draft that is already written is superseded by it."""
+    case.draft_number += 1
+    move(session, case, CaseState.READY, actor, reason=why, message_id=message_id, draft=case.draft_number)
+    enqueue(session, Job("draft", case.id, case.draft_number))

@@ -1,0 +1,102 @@
+"""From a stored draft to a preliminary report on the FHIR server, never over a human's version."""
+
+from __future__ import annotations
+
+from connectors.fhir.drafts import publish
+
+from connectors.errors import Conflict, ExchangeError, Unreachable
+from connectors.fhir.client import FhirClient
+from connectors.fhir.report import IdentifierSystems
+from plugin import translate
+from plugin.audit.log import record
+from plugin.cases import CaseState
+from plugin.casework import Enqueue, Job, move
+from plugin.db import Case, Database, DraftRecord, now
+from plugin.reports import latest_draft, published_before
+from plugin.retry import retry
+from plugin.settings import Settings
+
+ACTOR = "prelim/worker"
+
+
+class Publishing:
+    """Writes drafts to the FHIR server."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        enqueue: Enqueue,
+        server: FhirClient,
+        systems: IdentifierSystems,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._enqueue = enqueue
+        self._server = server
+        self._systems = systems
+
+    def publish(self, case_id: str, number: int, attempt: int) -> None:
+        """Publish one draft.
+
+        1. Stop unless the case is DRAFTED and this is its draft.
+        2. Write with If-None-Exist or If-Match, and read back (connectors.fhir.drafts).
+        3. A human's version withholds the draft; a server that does not answer is asked again later; a
+           server that refuses fails the case.
+        4. Record where the draft stands.
+        """
+        with self._database.read() as session:  # 1
+            case = session.get(Case, case_id)
+            row = latest_draft(session, case_id)
+            if case is None or row is None or not _due(case, row, number):
+                return
+            draft = translate.draft_report(case, row)
+            known = published_before(session, case_id)
+        try:
+            written = publish(self._server, draft, systems=self._systems, known=known)  # 2
+        except Unreachable as error:  # 3
+            self._wait(case_id, number, attempt, str(error))
+            return
+        except Conflict as error:
+            self._settle(case_id, number, CaseState.WITHHELD, str(error))
+            return
+        except ExchangeError as error:
+            self._settle(case_id, number, CaseState.FAILED, f"{error} {error.next_step}")
+            return
+        with self._database.write() as session:  # 4
+            case = session.get_one(Case, case_id)
+            row = latest_draft(session, case_id)
+            if row is None or row.number != number or row.reference:
+                return
+            row.reference, row.version, row.url = written.reference, written.version, written.url
+            row.published_at = now()
+            where = {
+                "draft": number,
+                "status": row.status,
+                "reference": row.reference,
+                "version": row.version,
+            }
+            if _due(case, row, number):
+                move(session, case, CaseState.PUBLISHED, ACTOR, **where)
+            else:
+                # The case moved on while the server was writing: the draft is there, and the log says so.
+                record(session, ACTOR, "draft.written-late", case_id=case_id, details=where)
+
+    def _settle(self, case_id: str, number: int, state: CaseState, reason: str) -> None:
+        with self._database.write() as session:
+            case = session.get_one(Case, case_id)
+            row = latest_draft(session, case_id)
+            if row is not None and _due(case, row, number):
+                move(session, case, state, ACTOR, reason=reason, draft=number)
+
+    def _wait(self, case_id: str, number: int, attempt: int, reason: str) -> None:
+        with self._database.write() as session:
+            case = session.get_one(Case, case_id)
+            row = latest_draft(session, case_id)
+            if row is not None and _due(case, row, number):
+                job = Job("publish", case_id, number, attempt)
+                retry(session, case, job, reason, self._settings, self._enqueue, ACTOR)
+
+
+def _due(case: Case, row: DraftRecord, number: int) -> bool:
+    return case.state == CaseState.DRAFTED and case.draft_number == row.number == number

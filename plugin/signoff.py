@@ -1,0 +1,129 @@
+"""What a human's report means for a case, and how it differs from the draft. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from connectors.exchange import ReportStatus, SignedReport
+
+OUR_NAME = "PRELIM"
+"""MSH-3 of what we send, and the name of our Device: a report from there is no human's."""
+
+DIFF_WORDS = 20_000
+"""Longer texts are compared as a whole: the alignment would take minutes."""
+
+
+class Verdict(StrEnum):
+    """What a report that was seen counts as."""
+
+    SIGNED = "signed"
+    """Final, from a named human, not from ourselves."""
+    UNATTRIBUTED = "final-unattributed"
+    """Final, but nobody is named: no signature."""
+    SUPERSEDED = "superseded"
+    """A human's own report, not final yet."""
+    OURS = "ours"
+    """Our own draft, come back."""
+    NOTED = "noted"
+    """Anything else: kept as it came."""
+
+
+def judge(report: SignedReport) -> Verdict:
+    """What a report counts as.
+
+    Its arrival is no signature (decision 0007): only a final status, a named person and a source that is
+    not ourselves make one together.
+    """
+    source = report.source.split("^", 1)[0].strip().upper()
+    signer = report.signer.printed_name.strip() if report.signer else ""
+    if source == OUR_NAME or signer.upper() == OUR_NAME:
+        return Verdict.OURS
+    if report.status.is_final:
+        return Verdict.SIGNED if signer else Verdict.UNATTRIBUTED
+    if report.status in {ReportStatus.PRELIMINARY, ReportStatus.PARTIAL}:
+        return Verdict.SUPERSEDED
+    return Verdict.NOTED
+
+
+def sections_of(text: str, titles: Sequence[str]) -> list[tuple[str, str]]:
+    """Cut a report at the titles of the draft.
+
+    A title counts where it begins a line, alone or before a colon, in any case. What stands before the
+    first title, or all of it when no title is found, is a section without a title.
+    """
+    names = {title.casefold(): title for title in titles}
+    pattern = "|".join(re.escape(title) for title in sorted(titles, key=len, reverse=True))
+    heading = re.compile(rf"^[ \t]*({pattern})[ \t]*(?::|$)", re.IGNORECASE) if titles else None
+    found: list[tuple[str, list[str]]] = [("", [])]
+    for line in text.splitlines():
+        match = heading.match(line) if heading else None
+        if match:
+            found.append((names[match[1].casefold()], [line[match.end() :]]))
+        else:
+            found[-1][1].append(line)
+    joined = [(title, " ".join(" ".join(lines).split())) for title, lines in found]
+    return [(title, body) for title, body in joined if title or body]
+
+
+@dataclass(frozen=True, slots=True)
+class SectionChange:
+    """One section before and after the human."""
+
+    title: str
+    parts: tuple[tuple[str, str], ...]
+    """(same | drafted | signed, words): what stayed, what the human took out, what the human put in."""
+
+    @property
+    def words_changed(self) -> int:
+        """Words taken out or put in; a word replaced by a word counts once."""
+        count = 0
+        removed = 0
+        for kind, words in self.parts:
+            number = len(words.split())
+            if kind == "drafted":
+                removed = number
+            elif kind == "signed":
+                count += max(removed, number)
+                removed = 0
+            else:
+                count += removed
+                removed = 0
+        return count + removed
+
+
+def _compare(drafted: str, signed: str) -> tuple[tuple[str, str], ...]:
+    before, after = drafted.split(), signed.split()
+    if before == after:
+        return (("same", drafted),) if before else ()
+    if len(before) + len(after) > DIFF_WORDS:
+        return tuple((kind, text) for kind, text in (("drafted", drafted), ("signed", signed)) if text)
+    parts: list[tuple[str, str]] = []
+    for kind, a, b, c, d in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if kind == "equal":
+            parts.append(("same", " ".join(before[a:b])))
+            continue
+        if b > a:
+            parts.append(("drafted", " ".join(before[a:b])))
+        if d > c:
+            parts.append(("signed", " ".join(after[c:d])))
+    return tuple(parts)
+
+
+def changes(draft: Sequence[tuple[str, str]], notice: str, signed: str) -> tuple[SectionChange, ...]:
+    """What the human changed, section by section, in the draft's order and then the human's own.
+
+    The draft's notice is no part of the comparison: a signed report must not carry it any more.
+    """
+    titles = [title for title, _ in draft]
+    bare = signed.replace(notice, " ") if notice else signed
+    after: dict[str, str] = {}
+    for title, body in sections_of(bare, titles):
+        after[title] = f"{after[title]} {body}".strip() if title in after else body
+    before = dict(draft)
+    order = [*titles, *(title for title in after if title not in before)]
+    found = (SectionChange(title, _compare(before.get(title, ""), after.get(title, ""))) for title in order)
+    return tuple(change for change in found if change.parts)

@@ -1,0 +1,159 @@
+"""The one file that knows the words of both sides: clinical exchange and model, tables and dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import date, datetime
+from typing import Any
+
+from connectors.dicomweb.pixels import Series
+
+from connectors.exchange import (
+    Coding,
+    DraftAuthor,
+    DraftReport,
+    DraftStatus,
+    Order,
+    OrderAction,
+    Patient,
+    Practitioner,
+    PublishedReport,
+    StudyRef,
+)
+from model.study import ClinicalContext, Draft, Sentence, Volume
+from plugin.db import Case, DraftRecord, Study
+
+IMPRESSION = "Impression"
+
+
+def order_to_json(order: Order) -> dict[str, Any]:
+    """An order as the case keeps it."""
+    kept = asdict(order)
+    kept["patient"]["birth_date"] = order.patient.birth_date.isoformat() if order.patient.birth_date else None
+    kept["ordered_at"] = order.ordered_at.isoformat() if order.ordered_at else None
+    return kept
+
+
+def order_from_json(kept: Mapping[str, Any]) -> Order:
+    """The order back from its case."""
+    patient = dict(kept["patient"])
+    if patient["birth_date"]:
+        patient["birth_date"] = date.fromisoformat(patient["birth_date"])
+    provider = kept["ordering_provider"]
+    return Order(
+        **{
+            **kept,
+            "action": OrderAction(kept["action"]),
+            "patient": Patient(**patient),
+            "procedure": Coding(**kept["procedure"]),
+            "ordering_provider": Practitioner(**provider) if provider else None,
+            "ordered_at": datetime.fromisoformat(kept["ordered_at"]) if kept["ordered_at"] else None,
+        }
+    )
+
+
+def study_patient(study: Study) -> Patient:
+    """The patient as the archive names them."""
+    return Patient(study.patient_identifier, study.assigning_authority)
+
+
+def study_row(ref: StudyRef, at: datetime) -> Study:
+    """An announced study as the table keeps it."""
+    return Study(
+        study_instance_uid=ref.study_instance_uid,
+        accession=ref.accession,
+        patient_identifier=ref.patient.identifier,
+        assigning_authority=ref.patient.assigning_authority,
+        modalities=",".join(ref.modalities),
+        description=ref.description,
+        instance_count=ref.instance_count,
+        announced_at=at,
+    )
+
+
+def volume(series: Series) -> Volume:
+    """The pixels as the model takes them."""
+    return Volume(
+        voxels=series.voxels,
+        spacing_mm=series.spacing_mm,
+        modality=series.modality,
+        study_instance_uid=series.study_instance_uid,
+        series_instance_uid=series.series_instance_uid,
+    )
+
+
+def context(order: Order, series: Series) -> ClinicalContext:
+    """What the order says, for the prompt."""
+    born = order.patient.birth_date or series.patient.birth_date
+    taken = series.study_date
+    age = None
+    if born and taken:
+        age = taken.year - born.year - ((taken.month, taken.day) < (born.month, born.day))
+    sex = order.patient.sex if order.patient.sex != "unknown" else series.patient.sex
+    return ClinicalContext(
+        procedure=order.procedure.text or order.procedure.code,
+        clinical_question=order.clinical_question,
+        history=order.history,
+        modality=series.modality,
+        sex=sex,
+        age_years=age,
+    )
+
+
+def _sentence(sentence: Sentence) -> dict[str, Any]:
+    return asdict(sentence)
+
+
+def draft_row(case: Case, draft: Draft, status: DraftStatus, at: datetime) -> DraftRecord:
+    """A draft as the table keeps it."""
+    return DraftRecord(
+        case_id=case.id,
+        number=case.draft_number,
+        status=status.value,
+        sections=[list(section) for section in draft.sections],
+        sentences=[_sentence(sentence) for sentence in draft.sentences],
+        findings=dict(draft.findings),
+        conclusion=dict(draft.sections).get(IMPRESSION, ""),
+        notice=draft.card.notice,
+        text=draft.text,
+        text_sha256=draft.sha256,
+        model_name=draft.card.name,
+        model_version=draft.card.version,
+        weights_sha256=draft.card.weights_sha256,
+        prompt_version=draft.card.prompt_version,
+        tokens=draft.tokens,
+        seconds=draft.seconds,
+        written_at=at,
+        reference="",
+        version="",
+        url="",
+        published_at=None,
+    )
+
+
+def draft_report(case: Case, row: DraftRecord) -> DraftReport:
+    """A stored draft as the FHIR connector sends it."""
+    order = order_from_json(case.order)
+    return DraftReport(
+        case_id=case.id,
+        number=row.number,
+        accession=case.accession,
+        patient=order.patient,
+        study_instance_uid=case.study_instance_uid,
+        procedure=order.procedure,
+        status=DraftStatus(row.status),
+        sections=tuple((str(title), str(text)) for title, text in row.sections),
+        conclusion=row.conclusion,
+        notice=row.notice,
+        issued_at=row.written_at,
+        author=DraftAuthor(row.model_name, row.model_version, row.weights_sha256, row.prompt_version),
+        placer_order_number=order.placer_order_number,
+        filler_order_number=order.filler_order_number,
+        ordering_provider=order.ordering_provider,
+    )
+
+
+def published(row: DraftRecord) -> PublishedReport | None:
+    """Where a stored draft stands on the FHIR server; None before it is there."""
+    return PublishedReport(row.reference, row.version, row.url) if row.reference else None

@@ -1,0 +1,132 @@
+"""How the sandbox FHIR server matches search parameters, and how it refuses (FHIR R4 search.html)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+Resource = dict[str, Any]
+
+
+class Refusal(Exception):  # noqa: N818 - reads as a word
+    """A request that the server does not carry out."""
+
+    def __init__(self, status: int, code: str, text: str, *, expression: str = "") -> None:
+        super().__init__(text)
+        self.status = status
+        self.code = code
+        self.text = text
+        self.expression = expression
+
+    @property
+    def outcome(self) -> Resource:
+        """The refusal as an OperationOutcome."""
+        issue: Resource = {"severity": "error", "code": self.code, "diagnostics": self.text}
+        if self.expression:
+            issue["expression"] = [self.expression]
+        return {"resourceType": "OperationOutcome", "issue": [issue]}
+
+
+def matcher(name: str, value: str) -> Callable[[Resource], bool]:
+    """Whether a resource matches one parameter; Refusal for a parameter that this server does not know."""
+    wanted = [unescaped(one) for one in split(value, ",")]
+    if name == "_id":
+        return lambda resource: resource.get("id") in wanted
+    if name == "status":
+        return lambda resource: resource.get("status") in wanted
+    if name == "identifier":
+        wanted_tokens = tokens(value)
+        return lambda resource: any(_holds(resource, token) for token in wanted_tokens)
+    if name in {"patient", "subject", "target"}:
+        ends = [one if "/" in one else f"Patient/{one}" for one in wanted]
+        element = "subject" if name == "patient" else name
+        return lambda resource: any(
+            reference in ends or any(reference.endswith(f"/{end}") for end in ends)
+            for reference in references(resource.get(element))
+        )
+    if name == "_lastUpdated":
+        return _updated(value)
+    raise Refusal(400, "not-supported", "Unknown search parameter.")
+
+
+def tokens(value: str) -> list[tuple[str | None, str]]:
+    """(system, value) of each alternative; system None when any will do, empty when none may be there."""
+    found: list[tuple[str | None, str]] = []
+    for one in split(value, ","):
+        system, *rest = split(one, "|")
+        found.append((unescaped(system), unescaped("|".join(rest))) if rest else (None, unescaped(system)))
+    return found
+
+
+def split(value: str, mark: str) -> list[str]:
+    """Split at unescaped marks, leaving the escapes (FHIR R4 search.html#escaping)."""
+    parts, escaping = [""], False
+    for character in value:
+        if character == mark and not escaping:
+            parts.append("")
+            continue
+        parts[-1] += character
+        escaping = character == "\\" and not escaping
+    return parts
+
+
+def unescaped(value: str) -> str:
+    """A value without its escapes."""
+    text, escaping = "", False
+    for character in value:
+        escaping = character == "\\" and not escaping
+        if not escaping:
+            text += character
+    return text
+
+
+def walk(node: object) -> Iterator[Resource]:
+    """Every JSON object inside a node, itself included."""
+    if isinstance(node, dict):
+        yield node
+        for value in node.values():
+            yield from walk(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from walk(value)
+
+
+def references(node: object) -> Iterator[str]:
+    """Every literal reference inside a node."""
+    return (found["reference"] for found in walk(node) if isinstance(found.get("reference"), str))
+
+
+def identifier_values(resource: Resource) -> list[str]:
+    """The value of each business identifier."""
+    return [str(identifier["value"]) for identifier in _identifiers(resource) if "value" in identifier]
+
+
+def _identifiers(resource: Resource) -> list[Resource]:
+    identifiers = resource.get("identifier", [])
+    return identifiers if isinstance(identifiers, list) else [identifiers]
+
+
+def _holds(resource: Resource, token: tuple[str | None, str]) -> bool:
+    system, value = token
+    return any(
+        identifier.get("value") == value and (system is None or identifier.get("system", "") == system)
+        for identifier in _identifiers(resource)
+    )
+
+
+def _updated(value: str) -> Callable[[Resource], bool]:
+    prefix, moment = (value[:2], value[2:]) if value[:2].isalpha() else ("eq", value)
+    try:
+        wanted = datetime.fromisoformat(moment)
+    except ValueError:
+        raise Refusal(400, "value", "Not a date and time.") from None
+    if wanted.tzinfo is None or prefix not in {"gt", "ge", "lt", "le", "eq"}:
+        raise Refusal(400, "value", "Expected gt, ge, lt, le or eq and an instant.")
+
+    def updated(resource: Resource) -> bool:
+        at = datetime.fromisoformat(resource["meta"]["lastUpdated"])
+        later, earlier = prefix in {"gt", "ge"} and at > wanted, prefix in {"lt", "le"} and at < wanted
+        return later or earlier or ((prefix[1] == "e" or prefix == "eq") and at == wanted)
+
+    return updated

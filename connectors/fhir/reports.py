@@ -1,0 +1,135 @@
+"""The reports of one case on a FHIR server: ours, and those that somebody else wrote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from connectors.errors import Conflict, Rejected
+from connectors.exchange import Patient, ReportStatus
+from connectors.fhir.client import FhirClient, reference_of
+from connectors.fhir.identifiers import DICOM_UID, IdentifierSystems, escaped, token, values_of
+
+Resource = dict[str, Any]
+
+ACCESSION_TYPES = frozenset({"ACSN", "FILL"})
+"""HL7 table 0203 codes under which RIS write the accession number."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseKeys:
+    """What ties a report to a case."""
+
+    accession: str
+    patient: Patient
+    study_instance_uid: str = ""
+
+
+def status_of(report: Resource) -> ReportStatus:
+    """The report's status; UNKNOWN when it is none of R4's."""
+    try:
+        return ReportStatus(str(report.get("status")))
+    except ValueError:
+        return ReportStatus.UNKNOWN
+
+
+def our_report(client: FhirClient, systems: IdentifierSystems, case_id: str) -> Resource | None:
+    """The report with our own identifier for this case. Conflict when there are several."""
+    found = client.search("DiagnosticReport", {"identifier": token(systems.report, case_id)})
+    # A lenient server may ignore the parameter and answer everything: check each match.
+    ours = {reference_of(one): one for one in found if (systems.report, case_id) in values_of(one)}
+    if len(ours) > 1:
+        raise Conflict(
+            f"Expected one report of ours for the case, came {len(ours)}. Let a person retire all but one."
+        )
+    return next(iter(ours.values()), None)
+
+
+def final_reports(
+    client: FhirClient, systems: IdentifierSystems, keys: CaseKeys, *, besides: str, certain: bool
+) -> list[Resource]:
+    """Final reports of this accession, patient and study.
+
+    besides: reference of our own report, left out; empty when there is none.
+    certain: whether the patient must be known to be the same; otherwise it must not be known to be another.
+    """
+    # Without a system the token matches any: a RIS names its accession numbers by a system of its own.
+    found = client.search("DiagnosticReport", {"identifier": escaped(keys.accession)})
+    return [
+        report
+        for report in found
+        if status_of(report).is_final
+        and reference_of(report) != besides
+        and has_accession(report, systems, keys.accession)
+        and same_study(client, report, keys.study_instance_uid)
+        and same_patient(client, report, keys.patient) in ({True} if certain else {True, None})
+    ]
+
+
+def has_accession(report: Resource, systems: IdentifierSystems, accession: str) -> bool:
+    """Whether one of the report's identifiers is this accession number."""
+    for identifier in report.get("identifier") or []:
+        if not isinstance(identifier, dict) or identifier.get("value") != accession:
+            continue
+        codes = {
+            coding.get("code") for coding in (identifier.get("type") or {}).get("coding") or [] if coding
+        }
+        if identifier.get("system") == systems.accession or not codes or codes & ACCESSION_TYPES:
+            return True
+    return False
+
+
+def same_patient(client: FhirClient, report: Resource, patient: Patient) -> bool | None:
+    """Whether the report is about this patient; None when it does not say in a way that can be followed."""
+    values = [value for _, value in subject_identifiers(client, report)]
+    return patient.identifier in values if values else None
+
+
+def subject_identifiers(client: FhirClient, report: Resource) -> list[tuple[str, str]]:
+    """(system, value) of the subject's identifiers: of the Patient resource, or of the logical reference."""
+    subject = report.get("subject")
+    resolved = resolve(client, report, subject, kinds=frozenset({"Patient"}))
+    if resolved is not None:
+        return values_of(resolved)
+    return values_of(subject) if isinstance(subject, dict) else []
+
+
+def same_study(client: FhirClient, report: Resource, study_instance_uid: str) -> bool:
+    """Whether the report names this study or none at all."""
+    uids: set[str] = set()
+    for reference in report.get("imagingStudy") or []:
+        study = resolve(client, report, reference, kinds=frozenset({"ImagingStudy"})) or reference
+        if isinstance(study, dict):
+            uids |= {
+                value.removeprefix("urn:oid:") for system, value in values_of(study) if system == DICOM_UID
+            }
+    return not (uids and study_instance_uid) or study_instance_uid in uids
+
+
+def resolve(
+    client: FhirClient, holder: Resource, reference: object, *, kinds: frozenset[str]
+) -> Resource | None:
+    """The resource of one of these kinds that a reference leads to, contained or on our own server.
+
+    None when it leads elsewhere, to another kind or to nothing: another host is never asked.
+    """
+    target = reference.get("reference") if isinstance(reference, dict) else None
+    if not isinstance(target, str):
+        return None
+    if target.startswith("#"):
+        contained = holder.get("contained")
+        return next(
+            (
+                one
+                for one in (contained if isinstance(contained, list) else [])
+                if isinstance(one, dict)
+                and one.get("id") == target.removeprefix("#")
+                and one.get("resourceType") in kinds
+            ),
+            None,
+        )
+    try:
+        path = client.relative(target)
+        return client.read(path) if path.partition("/")[0] in kinds else None
+    except Rejected:
+        return None

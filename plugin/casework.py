@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -41,7 +41,7 @@ def move(
     *,
     reason: str = "",
     message_id: int | None = None,
-    **details: object,
+    details: Mapping[str, object] | None = None,
 ) -> None:
     """Move a case, or keep its state and change the reason, and say so in the log."""
     before = CaseState(case.state)
@@ -56,7 +56,7 @@ def move(
         f"case.{state.value.lower()}",
         case_id=case.id,
         message_id=message_id,
-        details={"from": before.value, "reason": reason, **details},
+        details={"from": before.value, "reason": reason, **(details or {})},
     )
 
 

@@ -6,10 +6,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from connectors.dicomweb.pictures import Slice, slices
-from connectors.dicomweb.pixels import Series, read_series
-
 from connectors.dicomweb.client import DicomwebClient
+from connectors.dicomweb.pixels import Series, read_series
 from connectors.errors import ExchangeError, Unreachable
 from connectors.exchange import Order
 from model.study import Draft, Drafter, Unfit, WeightsError
@@ -19,13 +17,13 @@ from plugin.cases import CaseState
 from plugin.casework import Enqueue, Job, hold, move
 from plugin.db import Case, Database, Picture, now
 from plugin.identity import disagreements
+from plugin.pictures import Shown, pictures
 from plugin.retry import retry
 from plugin.settings import Settings
 
 ACTOR = "prelim/worker"
 MAX_VOXELS = 2**28
 """About 1,000 slices of 512 x 512."""
-PICTURES = 6
 
 
 class Drafting:
@@ -84,7 +82,7 @@ class Drafting:
         except WeightsError as error:
             self._fail(case_id, number, f"The model could not be loaded: {error}")
             return
-        self._store(case_id, number, draft, slices(series, PICTURES))  # 6
+        self._store(case_id, number, draft, pictures(series, draft))  # 6
 
     def _series(self, study: str) -> Series:
         settings = self._settings
@@ -97,7 +95,7 @@ class Drafting:
                 max_voxels=MAX_VOXELS,
             )
 
-    def _store(self, case_id: str, number: int, draft: Draft, pictures: Sequence[Slice]) -> None:
+    def _store(self, case_id: str, number: int, draft: Draft, shown: Sequence[Shown]) -> None:
         with self._database.write() as session:
             case = session.get_one(Case, case_id)
             if not _due(case, number):
@@ -106,7 +104,7 @@ class Drafting:
             row = translate.draft_row(case, draft, self._settings.draft_status, now())
             session.add(row)
             session.flush()
-            for ordinal, picture in enumerate(pictures):
+            for ordinal, picture in enumerate(shown):
                 session.add(
                     Picture(draft_id=row.id, ordinal=ordinal, caption=picture.caption, png=picture.png)
                 )
@@ -116,11 +114,13 @@ class Drafting:
                 CaseState.DRAFTED,
                 ACTOR,
                 reason="Shadow mode: the draft is kept and not sent." if self._settings.shadow else "",
-                draft=number,
-                draft_sha256=row.text_sha256,
-                model=row.model_name,
-                weights_sha256=row.weights_sha256,
-                prompt_version=row.prompt_version,
+                details={
+                    "draft": number,
+                    "draft_sha256": row.text_sha256,
+                    "model": row.model_name,
+                    "weights_sha256": row.weights_sha256,
+                    "prompt_version": row.prompt_version,
+                },
             )
             if not self._settings.shadow:
                 self._enqueue(session, Job("publish", case_id, number))
@@ -129,7 +129,7 @@ class Drafting:
         with self._database.write() as session:
             case = session.get_one(Case, case_id)
             if _due(case, number):
-                move(session, case, CaseState.FAILED, ACTOR, reason=reason, draft=number)
+                move(session, case, CaseState.FAILED, ACTOR, reason=reason, details={"draft": number})
 
     def _wait(self, case_id: str, number: int, attempt: int, reason: str) -> None:
         with self._database.write() as session:

@@ -174,5 +174,13 @@ def ask_for_draft(
 ) -> None:
     """Make the next draft of a case due. A draft that is already written is superseded by it."""
     case.draft_number += 1
-    move(session, case, CaseState.READY, actor, reason=why, message_id=message_id, draft=case.draft_number)
+    move(
+        session,
+        case,
+        CaseState.READY,
+        actor,
+        reason=why,
+        message_id=message_id,
+        details={"draft": case.draft_number},
+    )
     enqueue(session, Job("draft", case.id, case.draft_number))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from connectors.fhir.drafts import publish
-
 from connectors.errors import Conflict, ExchangeError, Unreachable
 from connectors.fhir.client import FhirClient
-from connectors.fhir.report import IdentifierSystems
+from connectors.fhir.drafts import publish
+from connectors.fhir.identifiers import IdentifierSystems
 from plugin import translate
 from plugin.audit.log import record
 from plugin.cases import CaseState
@@ -70,14 +69,14 @@ class Publishing:
                 return
             row.reference, row.version, row.url = written.reference, written.version, written.url
             row.published_at = now()
-            where = {
+            where: dict[str, object] = {
                 "draft": number,
                 "status": row.status,
                 "reference": row.reference,
                 "version": row.version,
             }
             if _due(case, row, number):
-                move(session, case, CaseState.PUBLISHED, ACTOR, **where)
+                move(session, case, CaseState.PUBLISHED, ACTOR, details=where)
             else:
                 # The case moved on while the server was writing: the draft is there, and the log says so.
                 record(session, ACTOR, "draft.written-late", case_id=case_id, details=where)
@@ -87,7 +86,7 @@ class Publishing:
             case = session.get_one(Case, case_id)
             row = latest_draft(session, case_id)
             if row is not None and _due(case, row, number):
-                move(session, case, state, ACTOR, reason=reason, draft=number)
+                move(session, case, state, ACTOR, reason=reason, details={"draft": number})
 
     def _wait(self, case_id: str, number: int, attempt: int, reason: str) -> None:
         with self._database.write() as session:

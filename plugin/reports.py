@@ -13,7 +13,7 @@ from connectors.exchange import PublishedReport, SignedReport
 from plugin.audit.log import record
 from plugin.cases import MOVES, CaseState
 from plugin.casework import find_case, move, open_case
-from plugin.db import DraftRecord, SignOff, now
+from plugin.db import Case, DraftRecord, SignOff, now
 from plugin.identity import disagreements
 from plugin.signoff import Verdict, changes, judge
 from plugin.translate import order_from_json, published
@@ -41,12 +41,19 @@ def published_before(session: Session, case_id: str) -> PublishedReport | None:
 
 
 def take_report(
-    session: Session, report: SignedReport, evidence: str, actor: str, message_id: int | None = None
+    session: Session,
+    report: SignedReport,
+    evidence: str,
+    actor: str,
+    message_id: int | None = None,
+    *,
+    case_id: str = "",
 ) -> SignOff | None:
     """Record a human's report on its case; None when this very evidence is known already.
 
-    1. The case is that of the accession; a report for an unknown accession opens one, so that an order
-       that comes late finds the human's word and no draft is made.
+    1. The case is the one that was asked about (`case_id`), else that of the accession; a report for an
+       unknown accession opens one, so that an order that comes late finds the human's word and no draft
+       is made.
     2. Patient and study must agree with the case, otherwise Mismatch: it is no sign-off of this case.
     3. Who, what, when and the difference to the newest draft are kept with the evidence.
     4. The case moves as the verdict says; a verdict that is no human's word moves nothing.
@@ -54,7 +61,7 @@ def take_report(
     seen = sa.select(SignOff).where(SignOff.channel == report.channel, SignOff.evidence == evidence)
     if session.scalar(seen) is not None:
         return None
-    case = find_case(session, report.accession)  # 1
+    case = session.get_one(Case, case_id) if case_id else find_case(session, report.accession)  # 1
     if case is None:
         case = open_case(session, report.accession, actor, message_id, "report")
     if case.order:  # 2
@@ -63,6 +70,7 @@ def take_report(
             "the order",
             "the report",
             patients=(order.patient, report.patient),
+            accessions=(order.accession, report.accession),
             studies=(case.study_instance_uid, report.study_instance_uid),
         )
         if differing:

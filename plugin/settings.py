@@ -136,8 +136,9 @@ class Settings:
         16 * 2**20, _whole(1024, 2**30), "largest HL7 message accepted, in bytes"
     )
     mllp_idle_seconds: float = _setting(
-        300.0, _seconds(1, 86400), "a connection silent for this long is closed"
+        60.0, _seconds(0.1, 86400), "a frame must be complete this long after its first byte"
     )
+    mllp_connections: int = _setting(200, _whole(1, 10000), "HL7 connections open at the same time")
     http_host: str = _setting("127.0.0.1", _text, "address the pages bind to")
     http_port: int = _setting(8765, _whole(0, 65535), "port of the pages; 0 takes a free one")
     fhir_url: str = _setting("", _url, "base URL of the FHIR R4 server that takes the drafts")
@@ -172,6 +173,15 @@ class Settings:
     shadow: bool = _setting(False, _flag, "draft and keep, send nothing")
     accession_places: tuple[str, ...] = _setting(
         ("IPC-1", "OBR-18"), _names, "where an order carries its accession number, first match wins"
+    )
+    patient_identifier_type: str = _setting(
+        "", _text, "PID-3.5 of the patient identifier to use, for example MR; empty takes the first"
+    )
+    patient_authority: str = _setting(
+        "", _text, "PID-3.4 of the patient identifier to use; empty takes the first"
+    )
+    signer_places: tuple[str, ...] = _setting(
+        ("OBR-32",), _names, "where a result names its signer; OBX-16 or ORC-11 only where the site says so"
     )
     worker_threads: int = _setting(1, _whole(1, 64), "drafts written at the same time by one worker")
     worker_name: str = _setting(

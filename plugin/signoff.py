@@ -38,9 +38,9 @@ def judge(report: SignedReport) -> Verdict:
     Its arrival is no signature (decision 0007): only a final status, a named person and a source that is
     not ourselves make one together.
     """
-    source = report.source.split("^", 1)[0].strip().upper()
+    application = re.split(r"[|^]", report.source, maxsplit=1)[0].strip().upper()
     signer = report.signer.printed_name.strip() if report.signer else ""
-    if source == OUR_NAME or signer.upper() == OUR_NAME:
+    if application == OUR_NAME or signer.upper() == OUR_NAME:
         return Verdict.OURS
     if report.status.is_final:
         return Verdict.SIGNED if signer else Verdict.UNATTRIBUTED

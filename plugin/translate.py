@@ -8,7 +8,6 @@ from datetime import date, datetime
 from typing import Any
 
 from connectors.dicomweb.pixels import Series
-
 from connectors.exchange import (
     Coding,
     DraftAuthor,
@@ -21,10 +20,9 @@ from connectors.exchange import (
     PublishedReport,
     StudyRef,
 )
+from model.sections import IMPRESSION
 from model.study import ClinicalContext, Draft, Sentence, Volume
 from plugin.db import Case, DraftRecord, Study
-
-IMPRESSION = "Impression"
 
 
 def order_to_json(order: Order) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-from connectors.fhir.signoff import read_signoff
 
 from connectors.dicomweb.client import DicomwebClient
 from connectors.dicomweb.notifications import Sighting, changes, newest_change, settled
@@ -15,6 +14,7 @@ from connectors.errors import ExchangeError, Unreachable
 from connectors.exchange import StudyRef
 from connectors.fhir.client import FhirClient
 from connectors.fhir.identifiers import IdentifierSystems
+from connectors.fhir.signoff import read_signoff
 from plugin import translate
 from plugin.audit.log import record
 from plugin.cases import CaseState
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Watch:
-    """One round after the other. A peer that is away costs one line in the log, and the next round asks again."""
+    """One round after the other; a peer that is away costs one line in the log."""
 
     def __init__(
         self,
@@ -149,13 +149,21 @@ class Watch:
         known = translate.published(row) if row else None
         if row is None or known is None:
             return
-        report = read_signoff(server, known, translate.draft_report(case, row), systems=self._systems)
+        draft = translate.draft_report(case, row)
+        report = read_signoff(
+            server,
+            known,
+            accession=case.accession,
+            patient=draft.patient,
+            study_instance_uid=draft.study_instance_uid,
+            systems=self._systems,
+        )
         if report is None:
             return
         evidence = f"{report.report_identifier}/_history/{report.version}"
         try:
             with self._database.write() as session:
-                take_report(session, report, evidence, SERVER_ACTOR)
+                take_report(session, report, evidence, SERVER_ACTOR, case_id=case.id)
         except Mismatch as error:
             with self._database.write() as session:
                 record(

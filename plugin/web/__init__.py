@@ -1,0 +1,1 @@
+"""The pages: server-rendered, read-only, and nothing fetched from elsewhere."""

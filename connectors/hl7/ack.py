@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from uuid import uuid4
@@ -68,11 +68,11 @@ class Ack:
     code: AckCode
     control_id: str
     """MSA-2: the MSH-10 of the message that it answers; empty when the peer could not read that."""
-    text: str = ""
+    text: str = field(default="", repr=False)
     """The peer's words: ERR-8, MSA-3 or the text of ERR-3. They may quote the message: do not log them."""
     error_code: str = ""
     """ERR-3.1."""
-    raw: bytes = b""
+    raw: bytes = field(default=b"", repr=False)
 
     @property
     def accepted(self) -> bool:
@@ -172,8 +172,8 @@ def acknowledge(
 
 
 def _hd(message: Message, number: int) -> Value:
-    field = message.header.field(number)
-    return tuple(field.component(part) for part in (1, 2, 3)) if field.component(2) else field.component(1)
+    hd = message.header.field(number)
+    return tuple(hd.component(part) for part in (1, 2, 3)) if hd.component(2) else hd.component(1)
 
 
 def _err(error: AckError) -> dict[int, Value]:

@@ -57,10 +57,12 @@ def accession(segments: Sequence[Segment], places: Places) -> str:
             if segment.name == match[1] and (found := segment.value(int(match[2]), int(match[3] or 1))):
                 return found
     looked = ", ".join(places.accession)
+    present = {segment.name for segment in segments if segment}
+    nearest = next((place for place in places.accession if place[:3] in present), places.accession[0])
     raise NotHl7(
         f"no accession number in {looked}; name the field where this site writes it in the setting for "
         "accession places",
-        location=places.accession[0].split(".")[0],
+        location=nearest.split(".")[0],
         code=101,
     )
 

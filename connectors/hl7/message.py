@@ -21,6 +21,10 @@ Value = Repetition | list[Repetition]
 """A field to write: text, a tuple of components (text or tuples of subcomponents), or a list of these."""
 
 _NAME = re.compile("[A-Za-z][A-Za-z0-9]{2}")
+_KNOWN = frozenset(
+    {"PID", "PV1", "ORC", "OBR", "OBX", "NTE", "EVN", "IPC", "ZDS", "MRG", "TXA", "MSA", "ERR"}
+)
+"""Names believed in small letters, or alone on a line; any other such line is likelier to be text."""
 _HEADER_BYTES = 4096
 
 
@@ -178,7 +182,8 @@ class Message:
 def parse(raw: bytes, *, charset: str = "", limits: Limits = Limits()) -> Message:
     """Parse one message.
 
-    Segments end with CR, LF or CRLF; a line after LF that is no segment continues the field before it.
+    Segments end with CR, LF or CRLF; a line that is no segment continues the field before it, as some
+    senders break text and base64 without escaping.
     Bytes of an MLLP frame or a byte-order mark around the message are ignored. Escape sequences are
     decoded when a field is read, after the message is split: `\\X0D\\` is text and never a new segment.
 
@@ -213,26 +218,36 @@ def parse(raw: bytes, *, charset: str = "", limits: Limits = Limits()) -> Messag
 
 def _lines(text: str, encoding: Encoding, limits: Limits) -> list[str]:
     """The segments as lines, with continued lines joined to the segment they belong to."""
-    text = text.replace("\r\n", "\r")
-    found = 1 + text.count("\r") + text.count("\n")
+    text = text.replace("\r\n", "\r").replace("\n", "\r")
+    found = 1 + text.count("\r")
     if found > limits.segments:
         raise NotHl7(f"expected at most {limits.segments} segments, found {found} lines", code=100)
     groups: list[list[str]] = []
-    for block in text.split("\r"):
-        for number, line in enumerate(block.split("\n")):
-            # Some senders leave raw LF inside text: only a line with a segment's shape starts a segment.
-            if number and groups and not (_NAME.match(line) and line[3:4] == encoding.field_separator):
-                groups[-1].append(line)
-            elif line.strip():
-                groups.append([line])
+    for line in text.split("\r"):
+        if not groups or _begins_segment(line, encoding.field_separator):
+            groups.append([line])
+        else:
+            groups[-1].append(line)
     return ["\n".join(group).rstrip("\n") for group in groups]
+
+
+def _begins_segment(line: str, separator: str) -> bool:
+    """Whether a line is a segment; else it continues the field before it.
+
+    What stands where a name should and is none, as `0BX|`, is taken for a segment too and refused
+    later: joined to the field before it, a damaged line of a report would vanish.
+    """
+    if line[3:4] != separator:
+        return line.upper() in _KNOWN
+    name = line[:3]
+    return not name.isalpha() or name.isupper() or name.upper() in _KNOWN
 
 
 def _segment(number: int, line: str, encoding: Encoding, limits: Limits) -> Segment:
     name, separator = line[:3], encoding.field_separator
     if not _NAME.fullmatch(name) or line[3:4] not in ("", separator):
         raise NotHl7(
-            f"segment {number}: expected a three-character segment name and the field separator; a line end "
+            f"segment {number}: expected a segment name of a letter and two letters or digits; a line end "
             "inside text must be sent as \\.br\\",
             code=100,
         )
@@ -264,7 +279,7 @@ def build(segments: Iterable[tuple[str, Mapping[int, Value]]]) -> bytes:
             written = {18: "UNICODE UTF-8", **written, 2: "^~\\&"}
             written.pop(1, None)
         first = 2 if name == "MSH" else 1
-        last = max(written, default=0)
+        last = max(written, default=first)
         lines.append("|".join([name, *(written.get(number, "") for number in range(first, last + 1))]))
     return ("\r".join(lines) + "\r").encode("utf-8", errors="replace")
 

@@ -255,8 +255,8 @@ def send(
                     yield _awaited(secure, deframer, _control_id(message), timeout_seconds)
     except OSError as error:
         raise Unreachable(
-            f"no acknowledgement from MLLP peer {host}:{port} ({type(error).__name__}); check that it listens "
-            "and send again"
+            f"no acknowledgement from MLLP peer {host}:{port} ({type(error).__name__}); check that it listens"
+            " and send again"
         ) from error
 
 

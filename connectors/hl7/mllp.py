@@ -111,12 +111,13 @@ class MllpServer:
             return
         self._tasks.add(task)
         try:
-            await self._serve(reader, writer, peer, task)
-        except asyncio.CancelledError:
+            try:
+                await self._serve(reader, writer, peer, task)
+            except OverCap as error:
+                log.warning("MLLP connection from %s closed: %s", peer, error)
+                await self._refuse(error, reader, writer)
+        except asyncio.CancelledError:  # only stop() cancels, and asyncio would log a traceback
             log.info("MLLP connection from %s closed: stopping", peer)
-        except OverCap as error:
-            log.warning("MLLP connection from %s closed: %s", peer, error)
-            await self._refuse(error, reader, writer)
         except Malformed as error:
             log.warning("MLLP connection from %s closed: %s", peer, error)
         except TimeoutError:

@@ -45,8 +45,8 @@ check: $(VENV)/.extra-develop ## Lint, type-check, and check the import law and 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/yamllint --strict deploy
-	$(BIN)/python -m pytest -q tests/unit/test_house_imports.py
+	$(BIN)/yamllint --strict -c deploy/.yamllint deploy
+	$(BIN)/python -m pytest -q tests/unit/test_house_imports.py tests/unit/test_deploy_files.py
 
 .PHONY: bench
 bench: $(VENV)/.extra-test ## Print every benchmark as a ratio against its peer in the same run

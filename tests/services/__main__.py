@@ -6,8 +6,9 @@ import fcntl
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -57,11 +58,8 @@ def start() -> None:
         services["logs"][name] = str(log)
         state.write(services)  # at once: what is started can be ended, whatever happens next
     for name in down:
-        peer = PEERS[name]
         log = Path(services["logs"][name])
-        process.wait_until(
-            name, lambda peer=peer: peer.is_healthy(services), services["processes"][name], log
-        )
+        process.wait_until(name, partial(PEERS[name].is_healthy, services), services["processes"][name], log)
     show(services)
     process.say(f"{len(down)} started, {len(PEERS) - len(down)} kept, {time.monotonic() - began:.0f} s")
 
@@ -94,7 +92,11 @@ def show(services: dict[str, Any]) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run one command; gives the exit status."""
-    commands = {"start": start, "stop": stop, "status": lambda: show(state.read())}
+    commands: dict[str, Callable[[], None]] = {
+        "start": start,
+        "stop": stop,
+        "status": lambda: show(state.read()),
+    }
     if len(arguments) != 1 or arguments[0] not in commands:
         print("usage: python -m tests.services start|stop|status", file=sys.stderr)
         return 2

@@ -36,7 +36,11 @@ def pickling(source: str) -> list[str]:
             names = [node.module or ""]
         else:
             names = []
-        found += [f"{node.lineno}: imports {name}" for name in names if name.partition(".")[0] in PICKLES]
+        found += [
+            f"{getattr(node, 'lineno', 0)}: imports {name}"
+            for name in names
+            if name.partition(".")[0] in PICKLES
+        ]
         if isinstance(node, ast.Call):
             constants = {k.arg: k.value.value for k in node.keywords if isinstance(k.value, ast.Constant)}
             if ast.unparse(node.func) == "torch.load" and constants.get("weights_only") is not True:

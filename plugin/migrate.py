@@ -41,6 +41,16 @@ def migrate(database: Database, revision: str = "head") -> None:
                 connection.execute(sa.select(sa.func.pg_advisory_unlock(_LOCK)))
 
 
+class OutOfDate(Exception):  # noqa: N818 - reads as what it is
+    """The database's tables are not those of this version."""
+
+
+def check_current(database: Database) -> None:
+    """Raise OutOfDate unless the database is at the newest revision."""
+    if pending(database):
+        raise OutOfDate("The database's tables are not those of this version; run `prelim migrate` first.")
+
+
 def pending(database: Database) -> bool:
     """Whether the database is not at the newest revision."""
     with database.engine.connect() as connection:

@@ -81,7 +81,7 @@ def take_order(
         )
         state = CaseState.RECEIVED
     if state is CaseState.RECEIVED or (changed and state in OURS_TO_DRAFT):
-        _match(session, case, enqueue, actor, message_id)
+        match(session, case, enqueue, actor, message_id)
     return case
 
 
@@ -109,7 +109,7 @@ def take_study(session: Session, ref: StudyRef, enqueue: Enqueue, actor: str) ->
         details={"instances": ref.instance_count, "modalities": list(ref.modalities)},
     )
     if case and CaseState(case.state) in OURS_TO_DRAFT and case.order:
-        _match(session, case, enqueue, actor, None)
+        match(session, case, enqueue, actor, None)
     return case
 
 
@@ -142,7 +142,7 @@ def _study_of(session: Session, order: Order) -> Study | None:
     ).first()
 
 
-def _match(session: Session, case: Case, enqueue: Enqueue, actor: str, message_id: int | None) -> None:
+def match(session: Session, case: Case, enqueue: Enqueue, actor: str, message_id: int | None) -> None:
     """Bring order and images together: a draft is due, or the case is held, or it waits."""
     order = order_from_json(case.order)
     study = _study_of(session, order)
@@ -160,7 +160,7 @@ def _match(session: Session, case: Case, enqueue: Enqueue, actor: str, message_i
         hold(session, case, actor, " ".join(differing), message_id)
         return
     case.study_instance_uid = study.study_instance_uid
-    ask_for_draft(session, case, enqueue, actor, message_id=message_id)
+    ask_for_draft(session, case, enqueue, actor, message_id)
 
 
 def ask_for_draft(
@@ -168,8 +168,6 @@ def ask_for_draft(
     case: Case,
     enqueue: Enqueue,
     actor: str,
-    *,
-    why: str = "",
     message_id: int | None = None,
 ) -> None:
     """Make the next draft of a case due. A draft that is already written is superseded by it."""
@@ -179,7 +177,6 @@ def ask_for_draft(
         case,
         CaseState.READY,
         actor,
-        reason=why,
         message_id=message_id,
         details={"draft": case.draft_number},
     )

@@ -6,10 +6,11 @@ import asyncio
 import logging
 import threading
 from collections.abc import Collection
+from contextlib import ExitStack
 
 from waitress.server import create_server
 
-from connectors.hl7.mllp import MllpServer
+from connectors.hl7.mllp import MllpServer, running
 from plugin.migrate import migrate
 from plugin.pipeline import Pipeline
 from plugin.settings import Settings
@@ -30,6 +31,7 @@ class Service:
         self.mllp_port = 0
         self.http_port = 0
         self._stopping = threading.Event()
+        self._listening = ExitStack()
 
     def start(self) -> None:
         """Migrate, then start each part. Raises SettingError, NameTaken, OSError (a port that is in use)."""
@@ -46,10 +48,7 @@ class Service:
         """Stop listening first, then the pages, then the worker when it has finished the jobs in hand."""
         self._stopping.set()
         if "listen" in self._parts:
-            asyncio.run_coroutine_threadsafe(self._listener.stop(), self._loop).result()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._loop_thread.join()
-            self._loop.close()
+            self._listening.close()
         if "web" in self._parts:
             self._web.close()
             self._web_thread.join(timeout=5)
@@ -77,15 +76,11 @@ class Service:
             self._stopping.wait(self._settings.poll_seconds)
 
     def _start_listener(self) -> None:
-        settings = self._settings
-        self._loop = asyncio.new_event_loop()
-        self._loop_thread = threading.Thread(target=self._loop.run_forever, name="prelim-mllp", daemon=True)
-        self._loop_thread.start()
-
         async def handle(payload: bytes, peer: str) -> bytes:
             return await asyncio.to_thread(self.pipeline.intake.receive, payload, peer)
 
-        self._listener = MllpServer(
+        settings = self._settings
+        server = MllpServer(
             settings.mllp_host,
             settings.mllp_port,
             handle,
@@ -93,8 +88,7 @@ class Service:
             idle_timeout_seconds=settings.mllp_idle_seconds,
             max_connections=settings.mllp_connections,
         )
-        started = asyncio.run_coroutine_threadsafe(self._listener.start(), self._loop)
-        self.mllp_port = started.result()
+        self.mllp_port = self._listening.enter_context(running(server))
 
     def _start_web(self) -> None:
         app = create_app(self.pipeline.database, self._settings)

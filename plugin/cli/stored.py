@@ -1,0 +1,26 @@
+"""The database of the settings, for commands that look into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from plugin.cli.output import Failure
+from plugin.db import Database
+from plugin.migrate import check_current
+from plugin.settings import load
+
+
+@contextmanager
+def stored() -> Iterator[Database]:
+    """Open the site's database. Raises OutOfDate when its tables are not those of this version."""
+    database = Database(load().database_url)
+    try:
+        check_current(database)
+        yield database
+    except sa.exc.OperationalError:
+        raise Failure("The database does not answer; `prelim doctor` says more.") from None
+    finally:
+        database.close()

@@ -23,9 +23,13 @@ _HIDDEN = frozenset(("script", "style", "head", "title", "template"))
 
 
 def clean(text: str) -> str:
-    """The text without what FHIR strings and XHTML cannot hold: control characters and lone surrogates."""
+    """The text without what FHIR strings and XHTML cannot hold (XML 1.0 section 2.2, and C1 controls)."""
     kept = text.replace("\r\n", "\n").replace("\r", "\n")
-    return "".join(c for c in kept if c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cs"})
+    return "".join(
+        c
+        for c in kept
+        if c in "\n\t" or (unicodedata.category(c) not in {"Cc", "Cs"} and c not in "\ufffe\uffff")
+    )
 
 
 def narrative(draft: DraftReport) -> str:

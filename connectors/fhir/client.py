@@ -275,7 +275,7 @@ class FhirClient:
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise Malformed(f"{action}: expected an answer without content coding, came a coded one.")
         received = bytearray()
-        for chunk in response.iter_raw():
+        for chunk in response.iter_bytes():
             received += chunk
             if len(received) > self._max_body_bytes:
                 raise Malformed(f"{action}: expected at most {self._max_body_bytes} bytes, came more.")

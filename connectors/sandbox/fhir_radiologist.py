@@ -41,7 +41,8 @@ def sign(
         report = signed_version(draft.raise_for_status().json(), text, status=status)
         if practitioner is not None:
             who = _person(http, base, practitioner)
-            report["resultsInterpreter"] = [{"reference": who, "display": practitioner.printed_name}]
+            shown = {"display": practitioner.printed_name} if practitioner.printed_name else {}
+            report["resultsInterpreter"] = [{"reference": who, **shown}]
         if as_new_report:
             report["identifier"] = [
                 {"system": "urn:sandbox:ris-report", "value": uuid4().hex},

@@ -1,0 +1,58 @@
+"""Made-up drafts, and the FHIR servers that tests run against: the sandbox and a real HAPI."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from connectors.exchange import Coding, DraftAuthor, DraftReport, DraftStatus, Patient, Practitioner
+from connectors.sandbox.fhir import FhirServer
+
+ROSA = Practitioner(identifier="D-77", family_name="Rosa", given_name="Elena", prefix="Dr")
+
+
+def a_draft(**changes: Any) -> DraftReport:
+    """A draft whose every identifier is its own, since real servers keep data between tests."""
+    mark = secrets.token_hex(6)
+    draft = DraftReport(
+        case_id=f"case-{mark}",
+        number=1,
+        accession=f"ACC{mark}",
+        patient=Patient(f"PID{mark}", "HOSP", "Example", "Ada", date(1961, 4, 2), "female"),
+        study_instance_uid=f"1.2.826.0.1.3680043.8.498.{int(mark, 16)}",
+        procedure=Coding("30746-2", "Portable XR Chest Views", "LN"),
+        status=DraftStatus.PRELIMINARY,
+        sections=(("Findings", "The lungs are clear."), ("Impression", "No acute abnormality.")),
+        conclusion="No acute abnormality.",
+        notice="Drafted by software; not a report until a radiologist signs it.",
+        issued_at=datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC),
+        author=DraftAuthor("prelim-small", "0.1.0", "ab" * 32, "prompt-3"),
+        placer_order_number=f"PL{mark}",
+    )
+    return dataclasses.replace(draft, **changes)
+
+
+def redone(draft: DraftReport, words: str = "A small left effusion.", **changes: Any) -> DraftReport:
+    """The next draft of the same case, with other words."""
+    return dataclasses.replace(
+        draft,
+        number=draft.number + 1,
+        sections=(("Findings", words), ("Impression", words)),
+        conclusion=words,
+        **changes,
+    )
+
+
+@pytest.fixture(params=["sandbox", pytest.param("hapi", marks=pytest.mark.services)])
+def fhir_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Base URL of a FHIR server: every test that asks for it runs on the sandbox and on HAPI."""
+    if request.param == "hapi":
+        yield request.getfixturevalue("hapi_url")
+        return
+    with FhirServer() as server:
+        yield server.base_url

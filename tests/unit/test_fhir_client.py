@@ -1,0 +1,313 @@
+"""The client's manners towards a server that errs, lies or is not there."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.errors import Conflict, ExchangeError, Malformed, Rejected, Unreachable
+from connectors.fhir.client import FhirClient
+from connectors.fhir.outcome import Absent, summary
+
+BASE = "http://fhir.test/r4"
+EMPTY = {"resourceType": "Bundle", "type": "searchset"}
+
+
+def client(answer: Callable[[httpx.Request], httpx.Response], **options: object) -> FhirClient:
+    return FhirClient(BASE, transport=httpx.MockTransport(answer), **options)  # type: ignore[arg-type]
+
+
+def answers(
+    status: int, document: object = None, **headers: str
+) -> Callable[[httpx.Request], httpx.Response]:
+    return lambda _: httpx.Response(status, json=document, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (301, Rejected),
+        (307, Rejected),
+        (400, Rejected),
+        (401, Rejected),
+        (404, Absent),
+        (408, Unreachable),
+        (409, Conflict),
+        (410, Absent),
+        (412, Conflict),
+        (422, Rejected),
+        (429, Unreachable),
+        (500, Unreachable),
+        (501, Rejected),
+        (503, Unreachable),
+    ],
+)
+def test_status_becomes_the_error_that_says_what_to_do(status: int, expected: type[ExchangeError]) -> None:
+    """One table from HTTP status to the errors of an exchange."""
+    with pytest.raises(ExchangeError) as refused:
+        client(answers(status, Location=f"{BASE}/elsewhere")).read("Patient/1")
+    assert type(refused.value) is expected
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (httpx.ConnectError, Unreachable),
+        (httpx.ConnectTimeout, Unreachable),
+        (httpx.ReadTimeout, Unreachable),
+        (httpx.PoolTimeout, Unreachable),
+        (httpx.RemoteProtocolError, Unreachable),
+        (httpx.LocalProtocolError, Rejected),
+    ],
+)
+def test_missing_answer_becomes_the_error_that_says_what_to_do(
+    failure: type[httpx.TransportError], expected: type[ExchangeError]
+) -> None:
+    """One table from the network's failures, whose own text is not passed on."""
+
+    def fails(request: httpx.Request) -> httpx.Response:
+        raise failure("about Zebedee", request=request)
+
+    with pytest.raises(expected) as refused:
+        client(fails).read("Patient/1")
+    assert "Zebedee" not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b"[]", b'"x"', b"{", b"[" * 100_000, b'{"resourceType": "Patient", "x": NaN}', b"\xff"],
+)
+def test_unreadable_body_is_malformed(body: bytes) -> None:
+    """What is no resource is not guessed at."""
+    with pytest.raises(Malformed):
+        client(lambda _: httpx.Response(200, content=body)).read("Patient/1")
+
+
+def test_another_resource_than_asked_is_malformed() -> None:
+    """A read of a Patient must answer a Patient."""
+    with pytest.raises(Malformed):
+        client(answers(200, {"resourceType": "Basic"})).read("Patient/1")
+
+
+def test_body_at_the_cap_is_read_and_one_byte_more_is_not() -> None:
+    """The cap holds to the byte."""
+    body = json.dumps({"resourceType": "Patient", "id": "1"}).encode()
+
+    def sized(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=body)
+
+    assert client(sized, max_body_bytes=len(body)).read("Patient/1")["id"] == "1"
+    with pytest.raises(Malformed):
+        client(sized, max_body_bytes=len(body) - 1).read("Patient/1")
+
+
+def test_endless_body_is_left_at_the_cap() -> None:
+    """A body that never ends is not waited for."""
+    pulled = []
+
+    class Endless(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            while True:
+                pulled.append(1)
+                yield b" " * 1024
+
+    with pytest.raises(Malformed):
+        client(lambda _: httpx.Response(200, stream=Endless()), max_body_bytes=10 * 1024).read("Patient/1")
+    assert len(pulled) == 11
+
+
+def test_answer_that_outlasts_its_time_is_unreachable() -> None:
+    """A byte now and then does not hold a worker for ever: the whole answer has one deadline."""
+
+    class Slow(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            while True:
+                yield b" "
+
+    slow = client(lambda _: httpx.Response(200, stream=Slow()), timeout_seconds=0.05, max_body_bytes=2**40)
+    with pytest.raises(Unreachable):
+        slow.read("Patient/1")
+
+
+def test_coded_body_is_refused_unopened() -> None:
+    """A compressed answer was not asked for, so a bomb is never inflated."""
+    with pytest.raises(Malformed):
+        client(lambda _: httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=Dribble())).read(
+            "Patient/1"
+        )
+
+
+class Dribble(httpx.SyncByteStream):
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"not opened"
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "http://evil.test/r4?page=2",
+        "https://fhir.test/r4?page=2",
+        "http://fhir.test:8080/r4?page=2",
+        "http://fhir.test.evil.test/r4?page=2",
+        "http://fhir.test@evil.test/r4?page=2",
+        "http://user@fhir.test/r4?page=2",
+        "//evil.test/r4?page=2",
+        "http://fhir.test/r4-other?page=2",
+        "http://fhir.test/admin",
+        "/admin",
+        "../admin",
+        "http://fhir.test/r4/%2e%2e/admin",
+        "http://169.254.169.254/latest/meta-data",
+        "file:///etc/passwd",
+        "http://[",
+    ],
+)
+def test_next_page_elsewhere_is_not_followed(link: str) -> None:
+    """A page link must lie below our own base URL; any other is refused, and not one byte goes there."""
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url)
+        return httpx.Response(200, json={**EMPTY, "link": [{"relation": "next", "url": link}]})
+
+    with pytest.raises(Malformed):
+        client(answer, token="secret").search("Patient", {"identifier": "x"})
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "link", [f"{BASE}?_getpages=1", f"{BASE}/Patient?page=2", "?page=2", "Patient?page=2"]
+)
+def test_next_page_below_our_base_is_followed(link: str) -> None:
+    """Absolute or relative."""
+    pages = [{**EMPTY, "link": [{"relation": "next", "url": link}]}, EMPTY]
+    assert client(lambda _: httpx.Response(200, json=pages.pop(0))).search("Patient", {}) == []
+    assert pages == []
+
+
+def test_pages_in_a_circle_end() -> None:
+    """A link back to a page already read is refused."""
+    circle = {**EMPTY, "link": [{"relation": "next", "url": f"{BASE}?page=2"}]}
+    with pytest.raises(Malformed):
+        client(answers(200, circle)).search("Patient", {})
+
+
+def test_redirect_is_not_followed() -> None:
+    """A redirect, to wherever, is a Rejected: the token goes nowhere else."""
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        return httpx.Response(302, headers={"Location": "http://evil.test/"})
+
+    with pytest.raises(Rejected):
+        client(answer, token="secret").read("Patient/1")
+    assert asked == ["fhir.test"]
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "http://evil.test/Patient/1",
+        "Patient/..",
+        "Patient/1/../../x",
+        "Patient/1?x",
+        "patient/1",
+        "Patient/",
+        "",
+    ],
+)
+def test_reference_elsewhere_is_never_asked_for(reference: str) -> None:
+    """Only Type/id on the configured server is read."""
+
+    def unexpected(_: httpx.Request) -> httpx.Response:
+        raise AssertionError("a request left")
+
+    with pytest.raises(Rejected):
+        client(unexpected).read(reference)
+
+
+def test_search_carries_its_identifiers_in_the_body_and_nothing_logs_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """POST _search: neither the URL nor any log record at any level holds the identifier."""
+    caplog.set_level(logging.DEBUG)
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json=EMPTY)
+
+    client(answer).search("Patient", {"identifier": "urn:x|Zebedee"})
+    assert asked[0].method == "POST"
+    assert "Zebedee" not in str(asked[0].url)
+    assert b"Zebedee" in asked[0].content
+    assert [record for record in caplog.records if record.name.startswith("http")] == []
+
+
+def test_token_is_sent_and_asked_for_each_time() -> None:
+    """A function as token is called before every request, so that a short-lived one can be renewed."""
+    seen = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["Authorization"])
+        return httpx.Response(200, json={"resourceType": "Patient"})
+
+    tokens = iter(["one", "two"])
+    asking = client(answer, token=lambda: next(tokens))
+    asking.read("Patient/1")
+    asking.read("Patient/1")
+    assert seen == ["Bearer one", "Bearer two"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://fhir.test",
+        "fhir.test/r4",
+        "http://",
+        "http://me:pw@fhir.test",
+        "http://fhir.test?x=1",
+        "http://fhir.test:port",
+    ],
+)
+def test_base_url_that_is_none_is_refused(url: str) -> None:
+    """http or https, a host, no user information and no query."""
+    with pytest.raises(Rejected):
+        FhirClient(url)
+
+
+def test_outcome_keeps_codes_and_places_only() -> None:
+    """Diagnostics quote what was sent: only issue types and plain element paths remain."""
+    outcome = {
+        "resourceType": "OperationOutcome",
+        "issue": [
+            {
+                "severity": "error",
+                "code": "invalid",
+                "diagnostics": "Zebedee",
+                "details": {"text": "Zebedee"},
+                "expression": [
+                    "Bundle.entry[2].resource/*DiagnosticReport/17*/.status",
+                    "Patient.where(id='Zebedee')",
+                ],
+            },
+            {"code": "Zebedee"},
+        ],
+    }
+    assert summary(json.dumps(outcome).encode()) == (
+        "invalid at Bundle.entry[2].resource.status; unnamed issue"
+    )
+
+
+@given(st.binary(max_size=200))
+def test_outcome_of_any_bytes_is_a_short_summary(body: bytes) -> None:
+    """No body, however broken, breaks the error that reports it."""
+    assert len(summary(body)) < 2000

@@ -99,6 +99,8 @@ def report_message(
     code = _RESULT_CODES.get(status)
     if code is None:
         raise ValueError(f"no code in HL7 table 0123 for {status}; use one of {sorted(_RESULT_CODES)}")
+    # HL7 table 0085 has other letters than table 0123: A in OBX-11 would say "amended".
+    line_code = "S" if code == "A" else code
     signed_by: Value = ""
     if signer is not None:
         name = (signer.identifier, signer.family_name, signer.given_name, "", "", signer.prefix)
@@ -121,11 +123,14 @@ def report_message(
     ]
     if study_instance_uid:
         segments.append(
-            ("OBX", {1: "1", 2: "ST", 3: ("113014", "DICOM Study", "DCM"), 5: study_instance_uid, 11: code})
+            (
+                "OBX",
+                {1: "1", 2: "ST", 3: ("113014", "DICOM Study", "DCM"), 5: study_instance_uid, 11: line_code},
+            )
         )
     for line in text.splitlines():
         number = str(sum(name == "OBX" for name, _ in segments) + 1)
-        segments.append(("OBX", {1: number, 2: "TX", 3: _ce(procedure), 5: line, 11: code}))
+        segments.append(("OBX", {1: number, 2: "TX", 3: _ce(procedure), 5: line, 11: line_code}))
     return build(segments)
 
 

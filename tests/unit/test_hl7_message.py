@@ -1,0 +1,338 @@
+"""HL7 v2 messages: what is read, what is refused, and that written data stays data."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.errors import Malformed
+from connectors.hl7.encoding import Encoding
+from connectors.hl7.message import Limits, NotHl7, Value, build, parse
+
+HEADER = b"MSH|^~\\&|RIS|HOSP|PRELIM|HOSP|20260101120000||ORM^O01^ORM_O01|77|P|2.5.1"
+
+
+def test_positions_count_from_one_as_in_the_standard() -> None:
+    """MSH-1 is the separator, MSH-2 the encoding characters, PID-3.4.2 the second subcomponent."""
+    message = parse(HEADER + b"\rPID|1||12^^^HOSP&1.2.3&ISO^MR~13^^^X\r")
+    header, identifiers = message.first("MSH"), message.first("PID").field(3)
+    assert (header.field(1).raw, header.field(2).raw, header.value(10)) == ("|", "^~\\&", "77")
+    assert (identifiers.component(1), identifiers.component(4), identifiers.component(4, 2)) == (
+        "12",
+        "HOSP",
+        "1.2.3",
+    )
+    assert [repetition.component(1) for repetition in identifiers.repetitions] == ["12", "13"]
+    assert (message.type, message.control_id, message.version) == ("ORM^O01", "77", "2.5.1")
+    assert (message.sending_application, message.sending_facility, message.source) == (
+        "RIS",
+        "HOSP",
+        "RIS|HOSP",
+    )
+
+
+def test_what_is_absent_reads_as_empty() -> None:
+    """An absent segment, field, component or subcomponent is empty and false."""
+    message = parse(HEADER)
+    assert not message.first("PID")
+    assert not message.first("PID").field(3)
+    assert message.first("PID").value(3, 4, 2) == ""
+    assert message.first("MSH").field(99).repetitions == ()
+    assert message.first("MSH").field(9).component(9) == ""
+    assert message.first("MSH").field(9).component(1, 2) == ""
+
+
+def test_a_position_below_one_is_a_mistake_of_the_caller() -> None:
+    """Positions count from one: zero raises ValueError."""
+    header = parse(HEADER).first("MSH")
+    with pytest.raises(ValueError, match="count from one"):
+        header.field(0)
+    with pytest.raises(ValueError, match="count from one"):
+        header.field(9).component(0)
+
+
+@pytest.mark.parametrize("end", [b"\r", b"\n", b"\r\n", b"\r\n\r\n"])
+@pytest.mark.parametrize(
+    "around", [(b"", b""), (b"\xef\xbb\xbf", b""), (b"\x0b", b"\x1c\r"), (b"\r\n ", b"\n")]
+)
+def test_line_ends_and_wrappings_do_not_matter(end: bytes, around: tuple[bytes, bytes]) -> None:
+    """CR, LF, CRLF, blank lines, a byte-order mark and MLLP bytes around a message are tolerated."""
+    message = parse(around[0] + end.join([HEADER, b"PID|||12", b"OBR|1"]) + end + around[1])
+    assert [segment.name for segment in message.segments] == ["MSH", "PID", "OBR"]
+    assert message.first("PID").field(3).text == "12"
+
+
+def test_a_line_that_is_no_segment_continues_the_field_before_it() -> None:
+    """Raw line ends inside text lose nothing, even where a line is one short word."""
+    message = parse(HEADER + b"\nOBX|1|TX|||first\nRUL\nsecond line||||||F\nOBX|2|TX|||third\n")
+    first, second = message.all("OBX")
+    assert first.field(5).text == "first\nRUL\nsecond line"
+    assert first.value(11) == "F"
+    assert second.field(5).text == "third"
+
+
+@pytest.mark.parametrize("line", [b"0BX|1|TX|||text", b"O X|1", b"1|2|3|4", b"P\xc3\x84D|1"])
+def test_a_damaged_segment_name_is_refused(line: bytes) -> None:
+    """A line that looks like a segment but has no name is refused, lest a line of a report vanish."""
+    with pytest.raises(NotHl7, match="segment 2"):
+        parse(HEADER + b"\r" + line)
+
+
+def test_small_letters_in_a_known_name_are_read_as_capitals() -> None:
+    """Some senders write `pid`."""
+    assert parse(HEADER + b"\rpid|||12").first("PID").value(3) == "12"
+
+
+def test_several_headers_are_refused() -> None:
+    """A batch in one frame is refused: one acknowledgement cannot answer two messages."""
+    with pytest.raises(NotHl7, match="one MSH"):
+        parse(HEADER + b"\r" + HEADER)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"\x0b\x1c\r", b"EVN|A01", b"<ORM_O01/>", b"FHS|^~\\&|", b"MS", "MSH|^~\\&|A".encode("utf-16")],
+)
+def test_what_does_not_begin_with_msh_is_refused(raw: bytes) -> None:
+    """Nothing, XML, batches and UTF-16 are refused with the position MSH."""
+    with pytest.raises(NotHl7) as caught:
+        parse(raw)
+    assert (caught.value.location, caught.value.code) == ("MSH", 100)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"MSH",
+        b"MSH|",
+        b"MSH|^~|A",
+        b"MSH|^~\\|A",
+        b"MSH|^~\\&",
+        b"MSH|^~\\&#!|A",
+        b"MSHA^~\\&A",
+        b"MSH1^~\\&1",
+        b"MSH ^~\\& A",
+        b"MSH|^^\\&|A",
+        b"MSH|^~\\^|A",
+        b"MSH|a~\\&|A",
+        b"MSH|^\x07\\&|A",
+        b'MSH|^~\\"|A',
+        b"MSH\xa7^~\\&\xa7A",
+    ],
+)
+def test_hostile_delimiters_are_refused(header: bytes) -> None:
+    """Letters, digits, spaces, quotes, controls, repeated or missing delimiters are refused at MSH-2."""
+    with pytest.raises(NotHl7) as caught:
+        parse(header)
+    assert caught.value.location == "MSH-2"
+
+
+def test_the_senders_own_delimiters_hold() -> None:
+    """Delimiters are read from MSH-1 and MSH-2, the five-character MSH-2 of v2.7 included."""
+    message = parse(b"MSH@~&#\\@RIS@@@@@@ORM~O01@1@P@2.5\rPID@@@1~~~A\\B@@X#S#Y&Z|^")
+    assert message.type == "ORM^O01"
+    assert message.first("PID").field(3).component(4, 2) == "B"
+    assert [r.text for r in message.first("PID").field(5).repetitions] == ["X~Y", "Z|^"]
+    assert parse(HEADER.replace(b"\\&", b"\\&#")).type == "ORM^O01"
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (r"a\F\b\S\c\T\d\R\e\E\f", "a|b^c&d~e\\f"),
+        (r"one\.br\two", "one\ntwo"),
+        (r"a\.sp2\b\.sk 3\c\.in+4\d\.fi\e", "a\n\nb   cde"),
+        (r"a\X0D\OBR|"[:-1], "a\rOBR"),
+        (r"\X48454C4C4F\ \X21\ ", "HELLO ! "),
+        (r"\XC3A9\ ", "é "),
+        (r"\H\loud\N\ ", "loud "),
+        (r"\X0\ \XZZ\ \XFF\ \X\ ", r"\X0\ \XZZ\ \XFF\ \X\ "),
+        (r"\X00\ \X1C\ ", "\ufffd \ufffd "),
+        (r"\Z99\ \C2842\ \zz", r"\Z99\ \C2842\ \zz"),
+        (r"C:\dicom \.br\and D:\x", "C:\\dicom \nand D:\\x"),
+        (r"\.sp999999999\ ", "\n" * 99 + " "),
+        ('""', ""),
+    ],
+)
+def test_escape_sequences_are_decoded_and_unknown_ones_kept(raw: str, text: str) -> None:
+    """Escapes of section 2.7 are decoded, formatting is bounded, what is not known stays as written."""
+    assert Encoding().unescape(raw) == text
+
+
+def test_an_escaped_carriage_return_makes_no_segment() -> None:
+    """`\\X0D\\` is text of its field: escapes are decoded after the message is split."""
+    message = parse(HEADER + b"\rOBX|1|TX|||x\\X0D\\ORC|CA\\X0D0A\\OBR\\F\\1||||||F")
+    assert [segment.name for segment in message.segments] == ["MSH", "OBX"]
+    assert message.first("OBX").field(5).text == "x\rORC"
+
+
+@pytest.mark.parametrize(
+    ("declared", "raw", "text"),
+    [
+        ("", "Müller".encode(), "Müller"),
+        ("", "Müller".encode("latin-1"), "Müller"),
+        ("ASCII", "Müller".encode("latin-1"), "Müller"),
+        ("8859/1", "Müller".encode("latin-1"), "Müller"),
+        ("8859/1", "12 –35".encode(), "12 –35"),
+        ("8859/1", "12 –35".encode("cp1252"), "12 –35"),
+        ("8859/2", "Łódź".encode("iso8859-2"), "Łódź"),
+        ("ISO-8859-15", "5 €".encode("iso8859-15"), "5 €"),
+        ("8859/5", "Иван".encode("iso8859-5"), "Иван"),
+        ("UNICODE UTF-8", "山田".encode(), "山田"),
+        ("utf-8", "山田".encode(), "山田"),
+        ("~ISO IR87", "山田".encode("iso2022_jp"), "山田"),
+        ("GB 18030-2000", "张".encode("gb18030"), "张"),
+        ("ISO IR 999", b"plain", "plain"),
+    ],
+)
+def test_the_character_set_is_read_from_msh_18(declared: str, raw: bytes, text: str) -> None:
+    """MSH-18 is honoured in its usual spellings; where it says nothing or provably lies, the bytes decide."""
+    message = parse(HEADER + f"||||||{declared}".encode() + b"\rPID|||||" + raw)
+    assert message.first("PID").field(5).text == text
+
+
+@pytest.mark.parametrize("declared", ["UNICODE UTF-8", "ISO IR 999", "8859/12", "8859/16x"])
+def test_bytes_outside_their_character_set_are_refused(declared: str) -> None:
+    """What cannot be decoded for certain is refused at MSH-18 and read with an override."""
+    raw = HEADER + f"||||||{declared}".encode() + b"\rPID|||||M\xfcller"
+    with pytest.raises(NotHl7, match="override") as caught:
+        parse(raw)
+    assert caught.value.location == "MSH-18"
+    assert parse(raw, charset="8859/1").first("PID").field(5).text == "Müller"
+
+
+def test_an_unknown_override_is_a_mistake_of_the_settings() -> None:
+    """A charset override that is not known raises ValueError, not Malformed: the sender cannot mend it."""
+    with pytest.raises(ValueError, match="no known character set"):
+        parse(HEADER, charset="EBCDIC")
+
+
+def test_control_characters_are_shown_as_replacement_characters() -> None:
+    """NUL and its kin become U+FFFD, so that databases and FHIR take the text."""
+    assert parse(HEADER + b"\rPID|||||a\x00b\tc").first("PID").field(5).text == "a\ufffdb\tc"
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_segments_are_capped(extra: int) -> None:
+    """As many segments as the limit are read, one more is refused."""
+    raw = b"\r".join([HEADER, *[b"NTE|1"] * (9 + extra)])
+    if extra:
+        with pytest.raises(NotHl7, match="at most 10 segments, found 11"):
+            parse(raw, limits=Limits(segments=10))
+    else:
+        assert len(parse(raw, limits=Limits(segments=10)).segments) == 10
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_fields_are_capped(extra: int) -> None:
+    """As many fields as the limit are read, one more is refused with the segment's number and name."""
+    raw = HEADER + b"\rNTE" + b"|x" * (20 + extra)
+    if extra:
+        with pytest.raises(NotHl7, match=r"segment 2 \(NTE\): expected at most 20 fields, found 21"):
+            parse(raw, limits=Limits(fields=20))
+    else:
+        assert len(parse(raw, limits=Limits(fields=20)).first("NTE")) == 20
+
+
+def test_nothing_that_is_printed_names_a_patient() -> None:
+    """Representations and errors hold no text of the message."""
+    message = parse(HEADER + b"\rPID|||SECRET")
+    shown = f"{message!r} {message.segments!r} {message.first('PID').field(3)!r}"
+    for raw in (b"SECRET", HEADER + b"\r!!!|SECRET", HEADER + b"||||||SECRET\rPID|\xff"):
+        with pytest.raises(NotHl7) as caught:
+            parse(raw)
+        shown += f"{caught.value!r} {caught.value.__cause__!r} {caught.value.__context__!r}"
+    assert "SECRET" not in shown
+
+
+ALMOST_HL7 = st.lists(
+    st.sampled_from(
+        [
+            b"MSH|^~\\&|",
+            b"PID|",
+            b"OBX|1|TX|",
+            b"\r",
+            b"\n",
+            b"|",
+            b"^",
+            b"~",
+            b"\\",
+            b"&",
+            b"\\X0D\\",
+            b"\xff",
+        ]
+    )
+    | st.binary(max_size=8),
+    max_size=30,
+).map(b"".join)
+
+
+@given(st.binary(max_size=400) | ALMOST_HL7 | ALMOST_HL7.map(lambda tail: HEADER + tail))
+def test_any_bytes_are_a_message_or_malformed(raw: bytes) -> None:
+    """No bytes raise anything but Malformed, and every field of what is read can be read."""
+    try:
+        message = parse(raw)
+    except Malformed:
+        return
+    for segment in message.segments:
+        for number in range(1, len(segment) + 2):
+            field = segment.field(number)
+            assert isinstance(field.text, str)
+            assert isinstance(field.component(2, 2), str)
+            assert all(isinstance(repetition.component(1), str) for repetition in field.repetitions)
+
+
+TEXT = st.text(
+    st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="\u2028\u2029")
+    | st.sampled_from("|^~\\&\n\"'.XFSTRE0D"),
+    max_size=12,
+)
+NAMES = st.text(string.ascii_uppercase, min_size=3, max_size=3).filter(lambda name: name != "MSH")
+COMPONENTS = st.lists(st.lists(TEXT, min_size=1, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)
+REPETITIONS = st.lists(COMPONENTS, min_size=1, max_size=3)
+SEGMENTS = st.lists(st.tuples(NAMES, st.dictionaries(st.integers(1, 9), REPETITIONS, max_size=4)), max_size=5)
+
+
+@given(SEGMENTS)
+def test_what_is_built_is_read_back_as_it_was(
+    segments: list[tuple[str, dict[int, list[tuple[tuple[str, ...], ...]]]]],
+) -> None:
+    """build then parse is the identity, whatever delimiters and line ends the data holds."""
+    header: dict[int, Value] = {9: ("ORM", "O01"), 10: "1"}
+    values: list[tuple[str, dict[int, Value]]] = [(name, dict(fields)) for name, fields in segments]
+    message = parse(build([("MSH", header), *values]))
+    assert [segment.name for segment in message.segments] == ["MSH", *(name for name, _ in segments)]
+    for segment, (_, fields) in zip(message.segments[1:], segments, strict=True):
+        for number, repetitions in fields.items():
+            found = segment.field(number)
+            for index, components in enumerate(repetitions):
+                if not found:
+                    assert repetitions == [(("",),)] or all(
+                        text == "" for component in components for text in component
+                    )
+                    continue
+                repetition = found.repetitions[index]
+                for c, component in enumerate(components, 1):
+                    for s, text in enumerate(component, 1):
+                        assert repetition.component(c, s) == text
+
+
+@given(st.text(max_size=60))
+def test_no_text_escapes_its_field(text: str) -> None:
+    """Any text written into one subcomponent leaves as many segments and fields as before."""
+    raw = build([("MSH", {9: "ACK"}), ("NTE", {3: ((text, "b"), "c"), 4: "end"})])
+    assert raw.count(b"\r") == 2
+    assert not set(raw) & (set(range(0x20)) - {0x09, 0x0D})
+    note = parse(raw).segments[1]
+    assert (note.field(3).component(1, 2), note.field(3).component(2), note.value(4)) == ("b", "c", "end")
+    assert len(note) == 4
+
+
+def test_what_is_no_segment_list_is_not_built() -> None:
+    """A message is written with MSH first and once, and with segment names in capitals."""
+    for names in (["PID"], ["MSH", "MSH"], ["MSH", "pid"], ["MSH", "TOOLONG"]):
+        with pytest.raises(ValueError, match="MSH"):
+            build([(name, {}) for name in names])

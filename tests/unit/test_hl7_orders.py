@@ -1,0 +1,294 @@
+"""Orders: which accession, patient and study an order is for, and what it asks."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone
+
+import pytest
+
+from connectors.exchange import Coding, Order, OrderAction, Patient, Practitioner
+from connectors.hl7.identifiers import Places
+from connectors.hl7.message import NotHl7, parse
+from connectors.hl7.orders import orders
+
+PID = "PID|1||4711^^^HOSP^MR~99^^^NHS^NI||Doe^Jane||19700203|F"
+ORC = "ORC|NW|P1|F1||SC||^^^^^S||20260101115900|||77^House^Greg^^^Dr"
+OBR = "OBR|1|P1|F1|24725-4^CT Head^LN||||||||||||||ACC1|RP1|||||CT|||||||^Fall, bleeding?"
+UID = "1.2.840.99.1"
+
+
+def read(*segments: str, kind: str = "ORM^O01", places: Places | None = None) -> tuple[Order, ...]:
+    """The orders of a message made of these segments, times being UTC."""
+    raw = "\r".join([f"MSH|^~\\&|RIS|HOSP|||20260101120000||{kind}|1|P|2.5.1", *segments])
+    return orders(parse(raw.encode()), places or Places(), UTC)
+
+
+def refusal(*segments: str, kind: str = "ORM^O01", places: Places | None = None) -> NotHl7:
+    """The error of a message that must be refused."""
+    with pytest.raises(NotHl7) as caught:
+        read(*segments, kind=kind, places=places)
+    return caught.value
+
+
+def test_an_orm_is_one_order_with_all_its_words() -> None:
+    """Every word of an ORM^O01 lands where exchange.Order has a place for it."""
+    found = read(
+        PID, ORC, OBR, "NTE|1||old stroke~known AF", "DG1|1||I48^Atrial fibrillation^I10", f"ZDS|{UID}^100"
+    )
+    assert found == (
+        Order(
+            action=OrderAction.PLACE,
+            accession="ACC1",
+            patient=Patient("4711", "HOSP", "Doe", "Jane", date(1970, 2, 3), "female"),
+            procedure=Coding("24725-4", "CT Head", "LN"),
+            placer_order_number="P1",
+            filler_order_number="F1",
+            requested_procedure_id="RP1",
+            study_instance_uid=UID,
+            modality="CT",
+            clinical_question="Fall, bleeding?",
+            history="old stroke\nknown AF\nAtrial fibrillation",
+            priority="S",
+            ordering_provider=Practitioner("77", "House", "Greg", "Dr"),
+            ordered_at=datetime(2026, 1, 1, 11, 59, tzinfo=UTC),
+        ),
+    )
+
+
+def test_an_omi_reads_the_imaging_procedure_control_segment() -> None:
+    """IPC-1, 2, 3 and 5 of an OMI^O23 give accession, requested procedure, study and modality."""
+    (found,) = read(PID, ORC, OBR, f"IPC|ACC9^X|RP9|{UID}^X|SPS1|MR", kind="OMI^O23^OMI_O23")
+    assert (found.accession, found.requested_procedure_id, found.study_instance_uid, found.modality) == (
+        "ACC9",
+        "RP9",
+        UID,
+        "MR",
+    )
+
+
+def test_several_order_groups_are_several_orders_in_their_order() -> None:
+    """Each ORC, and each OBR that follows another under one ORC, is an order of its own."""
+    second = OBR.replace("ACC1", "ACC2")
+    third = OBR.replace("ACC1", "ACC3")
+    found = read(PID, ORC, OBR, "NTE|1||first only", ORC.replace("NW", "CA"), second, third)
+    assert [order.accession for order in found] == ["ACC1", "ACC2", "ACC3"]
+    assert [order.action for order in found] == [
+        OrderAction.PLACE,
+        OrderAction.REQUEST_CANCEL,
+        OrderAction.REQUEST_CANCEL,
+    ]
+    assert [order.history for order in found] == ["first only", "", ""]
+
+
+def test_ipcs_of_one_accession_are_one_order_and_of_two_are_two() -> None:
+    """Steps of one accession make one order; an OMI that holds two accessions makes two."""
+    one = f"IPC|A1|RP1|{UID}|S1|CT"
+    same = f"IPC|A1|RP1|{UID}|S2|CT"
+    other = "IPC|A2|RP2|1.2.3|S3|MR"
+    found = read(PID, ORC, OBR, one, same, other, kind="OMI^O23")
+    assert [(order.accession, order.study_instance_uid) for order in found] == [("A1", UID), ("A2", "1.2.3")]
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [
+        (f"IPC|A1||{UID}", "IPC|A1||1.2.3"),
+        (f"IPC|A1||{UID}", "ZDS|1.2.3"),
+        (f"ZDS|{UID}", "OBX|1|ST|110180^Study Instance UID^DCM||1.2.3"),
+    ],
+)
+def test_study_uids_that_disagree_are_refused(segments: tuple[str, ...]) -> None:
+    """Repeated IPC-3, ZDS-1.1 and OBX 110180 must name one study."""
+    assert "different study instance UIDs" in str(refusal(PID, ORC, OBR, *segments, kind="OMI^O23"))
+
+
+def test_the_study_uid_is_read_from_an_observation() -> None:
+    """OBX with DCM 110180 carries the study instance UID."""
+    (found,) = read(PID, ORC, OBR, f"OBX|1|ST|110180^Study Instance UID^DCM||{UID}", kind="OMG^O19")
+    assert found.study_instance_uid == UID
+
+
+@pytest.mark.parametrize("uid", ["../../etc", "1.2." + "3" * 61, "9", "1..2", "1.2.x"])
+def test_what_is_no_uid_is_refused(uid: str) -> None:
+    """A study instance UID holds digits and dots and at most 64 characters."""
+    error = refusal(PID, ORC, OBR, f"ZDS|{uid}")
+    assert error.location == "ZDS-1"
+    assert uid not in str(error)
+
+
+def test_a_uid_of_64_characters_is_read() -> None:
+    """64 characters are the most that a UID may have."""
+    uid = "1.2." + "3" * 60
+    assert read(PID, ORC, OBR, f"ZDS|{uid}")[0].study_instance_uid == uid
+
+
+@pytest.mark.parametrize(
+    ("places", "accession"),
+    [
+        (("IPC-1", "OBR-18"), "ACC1"),
+        (("OBR-3", "OBR-18"), "F1"),
+        (("OBR-99", "OBR-3.2", "ORC-2"), "P1"),
+        (("ZZZ-1", "ORC-3"), "F1"),
+    ],
+)
+def test_the_accession_is_looked_for_where_the_site_says(places: tuple[str, ...], accession: str) -> None:
+    """The first valued place of the setting gives the accession."""
+    assert read(PID, ORC, OBR, places=Places(accession=places))[0].accession == accession
+
+
+def test_an_order_without_accession_is_refused() -> None:
+    """The refusal says where the accession was looked for and which setting changes that."""
+    error = refusal(PID, ORC, OBR.replace("ACC1", ""))
+    assert "IPC-1, OBR-18" in str(error)
+    assert "setting" in str(error)
+    assert (error.location, error.code) == ("OBR-18", 101)
+
+
+@pytest.mark.parametrize("place", ["OBR", "obr-18", "OBR-0", "OBR-18.0", "OBR-18 ", "../x"])
+def test_a_place_that_cannot_be_read_is_refused_at_once(place: str) -> None:
+    """A misspelt place fails when the settings are read, not when an order is lost."""
+    with pytest.raises(ValueError, match="no place"):
+        Places(accession=(place,))
+
+
+def test_the_patient_is_the_first_identifier_or_the_one_the_site_chooses() -> None:
+    """PID-3 repetitions are chosen by type or authority; without a choice the first counts, then PID-2."""
+    assert read(PID, ORC, OBR)[0].patient.identifier == "4711"
+    assert read(PID, ORC, OBR, places=Places(patient_identifier_type="NI"))[0].patient.identifier == "99"
+    chosen = read(PID, ORC, OBR, places=Places(patient_assigning_authority="NHS"))[0].patient
+    assert (chosen.identifier, chosen.assigning_authority) == ("99", "NHS")
+    assert read("PID|1|4712|||Doe", ORC, OBR)[0].patient.identifier == "4712"
+
+
+def test_no_other_identifier_stands_in_for_the_chosen_one() -> None:
+    """Where the site asks for a type that is not there, the order is refused."""
+    assert refusal(PID, ORC, OBR, places=Places(patient_identifier_type="PI")).location == "PID-3"
+    assert refusal("PID|1|4712", ORC, OBR, places=Places(patient_identifier_type="MR")).code == 204
+
+
+@pytest.mark.parametrize("pid", ["PID|1||||Doe^Jane", 'PID|1||""||Doe', "PID|1||^^^HOSP^MR", "PID|1||   "])
+def test_an_order_without_patient_identifier_is_refused(pid: str) -> None:
+    """An empty, null or blank PID-3 and PID-2 are no identifier."""
+    error = refusal(pid, ORC, OBR)
+    assert (error.location, error.code) == ("PID-3", 101)
+
+
+def test_an_order_for_two_patients_is_refused() -> None:
+    """One order message is for one patient."""
+    assert "one patient" in str(refusal(PID, ORC, OBR, PID.replace("4711", "4712"), ORC, OBR))
+
+
+def test_prior_results_are_no_orders() -> None:
+    """Results of earlier orders in an OMG, after a second PID or under ORC-1 PR, are left out."""
+    prior = OBR.replace("ACC1", "OLD")
+    found = read(PID, ORC, OBR, PID, ORC.replace("NW", "PR"), prior, kind="OMG^O19")
+    assert [order.accession for order in found] == ["ACC1"]
+    found = read(PID, ORC, OBR, ORC.replace("NW", "PR"), prior, kind="OMG^O19")
+    assert [order.accession for order in found] == ["ACC1"]
+
+
+@pytest.mark.parametrize(
+    ("code", "action"),
+    [
+        ("NW", "place"),
+        ("PA", "place"),
+        ("nw", "place"),
+        ("XO", "change"),
+        ("CA", "request-cancel"),
+        ("OC", "cancel"),
+        ("CR", "cancel"),
+        ("DC", "cancel"),
+        ("OD", "cancel"),
+        ("SC", "status"),
+    ],
+)
+def test_order_control_says_what_is_asked(code: str, action: str) -> None:
+    """ORC-1 maps as HL7's own map does; CA only asks for a cancellation."""
+    assert read(PID, ORC.replace("NW", code), OBR)[0].action == OrderAction(action)
+
+
+@pytest.mark.parametrize(
+    ("state", "action"), [("CA", "cancel"), ("DC", "cancel"), ("CM", "status"), ("", "status")]
+)
+def test_a_status_report_of_an_ended_order_is_a_cancellation(state: str, action: str) -> None:
+    """SC with ORC-5 CA or DC reports that the order ended."""
+    assert read(PID, f"ORC|SC|P1|F1||{state}", OBR)[0].action == OrderAction(action)
+
+
+@pytest.mark.parametrize("code", ["", "QQ"])
+def test_an_unknown_order_control_is_refused(code: str) -> None:
+    """What is asked for is never guessed."""
+    assert refusal(PID, ORC.replace("NW", code), OBR).location == "ORC-1"
+
+
+@pytest.mark.parametrize(
+    ("segments", "words"),
+    [
+        ((PID, ORC, "RXO|1"), "pharmacy order"),
+        ((PID, ORC, "ODS|D"), "diet order"),
+        ((PID, ORC, "RQD|1"), "requisition"),
+        ((PID, ORC), "no OBR and no IPC"),
+        ((PID,), "no OBR and no IPC"),
+        ((PID, OBR), "ORC before the first OBR"),
+        ((ORC, OBR), "a PID segment"),
+        ((PID, ORC, OBR.replace("|CT|", "|LAB|")), "not imaging"),
+    ],
+)
+def test_what_is_no_imaging_order_is_refused_with_the_reason(segments: tuple[str, ...], words: str) -> None:
+    """Pharmacy, diet, supplies, laboratory and fragments are named as what they are."""
+    assert words in str(refusal(*segments))
+
+
+def test_imaging_beside_other_orders_is_taken() -> None:
+    """A pharmacy order in the same message does not lose the imaging order."""
+    assert [order.accession for order in read(PID, ORC, "RXO|1", ORC, OBR)] == ["ACC1"]
+
+
+def test_other_message_types_are_refused() -> None:
+    """An ADT is no order."""
+    error = refusal(PID, kind="ADT^A01")
+    assert (error.location, error.code) == ("MSH-9", 200)
+
+
+@pytest.mark.parametrize(
+    ("section", "modality"),
+    [("CT", "CT"), ("NMR", "MR"), ("RUS", "US"), ("NMS", "NM"), ("ct", "CT"), ("RAD", ""), ("", "")],
+)
+def test_the_modality_is_a_dicom_word_or_empty(section: str, modality: str) -> None:
+    """OBR-24 is read as a DICOM modality where it is one or HL7 table 0074 has one for it."""
+    assert read(PID, ORC, OBR.replace("|CT|", f"|{section}|"))[0].modality == modality
+
+
+@pytest.mark.parametrize(
+    ("obr_13", "obr_31", "question", "history"),
+    [
+        ("cough", "^Pneumonia?", "Pneumonia?", "cough"),
+        ("cough", "", "cough", ""),
+        ("", "R05", "R05", ""),
+        ("", "R05^Cough~R50^Fever", "Cough; Fever", ""),
+        ("", "", "", ""),
+    ],
+)
+def test_the_question_is_the_reason_for_study_else_what_is_told(
+    obr_13: str, obr_31: str, question: str, history: str
+) -> None:
+    """OBR-31 asks, OBR-13 tells; where only OBR-13 is valued it is the question."""
+    fields = ["OBR", *[""] * 31]
+    fields[4], fields[13], fields[18], fields[31] = "1^CT^L", obr_13, "ACC1", obr_31
+    (found,) = read(PID, ORC, "|".join(fields))
+    assert (found.clinical_question, found.history) == (question, history)
+
+
+def test_times_take_their_offset_from_the_message() -> None:
+    """ORC-9 without an offset takes that of MSH-7, else the site's zone."""
+    east = timezone(timedelta(hours=2))
+    raw = f"MSH|^~\\&|R|H|||20260101120000+0200||ORM^O01|1|P|2.5.1\r{PID}\r{ORC}\r{OBR}".encode()
+    assert orders(parse(raw), zone=UTC)[0].ordered_at == datetime(2026, 1, 1, 11, 59, tzinfo=east)
+    plain = raw.replace(b"+0200", b"")
+    assert orders(parse(plain), zone=east)[0].ordered_at == datetime(2026, 1, 1, 11, 59, tzinfo=east)
+
+
+@pytest.mark.parametrize("born", ["1970", "197002", "19700230", "x", ""])
+def test_a_birth_date_is_never_completed(born: str) -> None:
+    """A birth date less precise than a day, or impossible, is none."""
+    assert read(PID.replace("19700203", born), ORC, OBR)[0].patient.birth_date is None

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from plugin import settings
+from plugin.cli import prelim
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 NAMES = {f"PRELIM_{field.name.upper()}" for field in dataclasses.fields(settings.Settings)}
@@ -41,12 +42,10 @@ def unknown_settings(text: str) -> set[str]:
 
 def parse(command: list[str]) -> None:
     """Parse a command line as `prelim` would, without running it. Raises click.UsageError."""
-    from plugin.cli import main
-
     program, *arguments = command
     assert Path(program).name == "prelim"
-    context = click.Context(main, info_name="prelim")
-    name, subcommand, rest = main.resolve_command(context, arguments)
+    context = click.Context(prelim, info_name="prelim")
+    name, subcommand, rest = prelim.resolve_command(context, arguments)
     assert subcommand is not None
     subcommand.make_context(name, rest, parent=context)
 

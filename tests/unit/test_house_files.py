@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,7 +15,9 @@ PICKLES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "she
 
 
 def tracked(root: Path) -> list[Path]:
-    """The files that git tracks under root. Skips the test where the tree is no git checkout."""
+    """The files that git tracks under root. Skips the test where that is not known."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed: what is tracked is not known")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=False)
     if listed.returncode != 0:
         pytest.skip("not a git checkout: what is tracked is not known")

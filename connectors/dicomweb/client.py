@@ -11,7 +11,7 @@ from typing import Any
 
 from connectors.dicomweb.answers import count_of, first_text, people_of, texts, values
 from connectors.dicomweb.multipart import Parts, boundary_of
-from connectors.dicomweb.peer import Peer, failure_of, read_json
+from connectors.dicomweb.peer import Peer, Query, failure_of, read_json
 from connectors.dicomweb.uids import checked_uid
 from connectors.errors import Malformed, Rejected, Unreachable
 from connectors.exchange import StudyRef
@@ -21,9 +21,8 @@ _DICOM_PARTS = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """PS3.18 section 8.7.3.5.2: the star asks for what is stored, so that no archive transcodes for us."""
 
 STUDY_UID, SERIES_UID = "0020000D", "0020000E"
-ACCESSION, MODALITY, MODALITIES = "00080050", "00080060", "00080061"
+ACCESSION, MODALITY, MODALITIES, ISSUER = "00080050", "00080060", "00080061", "00100021"
 STUDY_DESCRIPTION, STUDY_INSTANCES, SERIES_INSTANCES = "00081030", "00201208", "00201209"
-PATIENT_ID, ISSUER = "00100020", "00100021"
 FAILED, REFERENCED = "00081198", "00081199"
 
 PREFERRED_MODALITIES = ("CT", "MR")
@@ -80,14 +79,15 @@ class DicomwebClient:
         Only exact matches are returned, whatever the archive's own rule is. Raises ValueError without a
         key, Malformed when a key could match more than itself, and as Peer.exchange.
         """
-        params: dict[str, str] = {}
+        params: dict[str, str | list[str]] = {}
         if accession is not None:
             params["AccessionNumber"] = _checked_accession(accession)
         if study_instance_uid is not None:
             params["StudyInstanceUID"] = checked_uid(study_instance_uid, "study instance UID")
         if not params:
             raise ValueError("find_studies needs an accession number or a study instance UID")
-        params["includefield"] = ",".join((STUDY_DESCRIPTION, ISSUER, MODALITIES, STUDY_INSTANCES))
+        # Repeated rather than joined: PS3.18 section 8.3.4.3 allows both, but Orthanc ignores an escaped comma.
+        params["includefield"] = [STUDY_DESCRIPTION, ISSUER, MODALITIES, STUDY_INSTANCES]
         found = (_study_of(entry) for entry in self._query("/studies", params))
         return tuple(
             study
@@ -151,7 +151,7 @@ class DicomwebClient:
             raise failure_of(status, "image archive")
         return taken
 
-    def _query(self, path: str, params: dict[str, str]) -> list[dict[str, Any]]:
+    def _query(self, path: str, params: Query) -> list[dict[str, Any]]:
         told = self._peer.json(path, accept=_DICOM_JSON, params=params)
         if told is None:  # 204 No Content: nothing matched
             return []
@@ -161,7 +161,7 @@ class DicomwebClient:
 
     def _series_to_fetch(self, study: str) -> list[tuple[str, int | None]]:
         """Return (series instance UID, instance count) of the series to read, the largest first."""
-        entries = self._query(f"/studies/{study}/series", {"includefield": SERIES_INSTANCES})
+        entries = self._query(f"/studies/{study}/series", {"includefield": [SERIES_INSTANCES]})
         if not entries:
             raise Unreachable("the image archive holds no series of this study yet: fetch it again later")
         for modality in PREFERRED_MODALITIES:

@@ -45,6 +45,10 @@ def changes(
         stable: dict[str, None] = {}
         for _ in range(PAGES_AT_MOST):
             resources, last, done = _page(peer, since)
+            if 0 < last < since:
+                # The feed ends before the change we know: the archive was set up anew and counts again.
+                since = 0
+                continue
             stable.update(dict.fromkeys(resources))
             if done or last <= since:
                 since = max(since, last)

@@ -21,6 +21,8 @@ from connectors.errors import ExchangeError, Malformed, Rejected, Unreachable
 logging.getLogger("httpx").setLevel(logging.WARNING)
 logging.getLogger("httpcore").setLevel(logging.WARNING)
 
+Query = Mapping[str, str | list[str]]
+"""Query parameters; a list is written as the same name several times."""
 JSON_CAP_BYTES = 32 * 1024 * 1024
 """Largest JSON answer that is read."""
 
@@ -108,7 +110,7 @@ class Peer:
         path: str,
         *,
         accept: str,
-        params: Mapping[str, str] | None = None,
+        params: Query | None = None,
         headers: Mapping[str, str] | None = None,
         content: Iterator[bytes] | bytes | None = None,
         also: tuple[int, ...] = (),
@@ -144,7 +146,7 @@ class Peer:
         path: str,
         *,
         accept: str = "application/json",
-        params: Mapping[str, str] | None = None,
+        params: Query | None = None,
         absent_ok: bool = False,
     ) -> Any:
         """Get one JSON document; None when the answer has no body, or is 404 and that is `absent_ok`.

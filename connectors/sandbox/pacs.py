@@ -133,10 +133,10 @@ def _routes(holdings: Holdings, announce_stored: bool) -> Flask:
         with holdings.lock:
             feed = list(enumerate(holdings.changes, 1))
         if "last" in request.args:
-            return _json(_page(feed[-1:], 0, done=True))
+            return _json(_page(feed[-1:], len(feed), done=True))
         since, limit = request.args.get("since", 0, int), request.args.get("limit", 100, int)
         later = [change for change in feed if change[0] > since]
-        return _json(_page(later[:limit], since, done=len(later) <= limit))
+        return _json(_page(later[:limit], len(feed), done=len(later) <= limit))
 
     @app.get("/studies/<resource>")
     def study_resource(resource: str) -> Response:
@@ -214,7 +214,7 @@ def _reference(instance: Instance) -> dict[str, Any]:
     }
 
 
-def _page(changes: list[tuple[int, tuple[str, str]]], since: int, *, done: bool) -> dict[str, Any]:
+def _page(changes: list[tuple[int, tuple[str, str]]], newest: int, *, done: bool) -> dict[str, Any]:
     listed = [
         {
             "ChangeType": kind,
@@ -225,7 +225,7 @@ def _page(changes: list[tuple[int, tuple[str, str]]], since: int, *, done: bool)
         }
         for seq, (kind, resource) in changes
     ]
-    return {"Changes": listed, "Done": done, "Last": changes[-1][0] if changes else since}
+    return {"Changes": listed, "Done": done, "Last": changes[-1][0] if changes else newest}
 
 
 def _resource(resource: str, tags: dict[str, str]) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def test_human_version_is_never_written_over(
     draft = a_draft()
     known = publish(client, draft)
     signed = sign(client.base_url, known.reference, ROSA, "Signed words.", status=status)
-    with pytest.raises(HumanVersion):
+    with pytest.raises(HumanVersion, match="came another status"):
         publish(client, redone(draft), known=known if remembered else None)
     assert version_of(client.read(known.reference)) == version_of(signed)
 
@@ -178,12 +178,26 @@ def test_draft_after_another_final_report_is_withheld(client: FhirClient) -> Non
     assert reports_of(client, late) == []
 
 
-def test_final_report_of_another_patient_holds_nothing_up(client: FhirClient) -> None:
-    """Two hospitals may use one accession number: the patient tells them apart."""
+def test_final_report_of_another_patient_is_none_of_our_business(client: FhirClient) -> None:
+    """Two hospitals may use one accession number, study unnamed: the patient tells them apart."""
     theirs = a_draft()
-    sign(client.base_url, publish(client, theirs).reference, ROSA, "Signed.", as_new_report=True)
+    stored = sign(client.base_url, publish(client, theirs).reference, ROSA, "Signed.", as_new_report=True)
+    raw_put(client, {key: value for key, value in stored.items() if key != "imagingStudy"})
     ours = a_draft(accession=theirs.accession)
-    assert publish(client, ours).version == "1"
+    published = publish(client, ours)
+    assert published.version == "1"
+    assert signoff(client, ours, published) is None
+
+
+def test_preliminary_report_of_somebody_else_neither_holds_up_nor_signs(client: FhirClient) -> None:
+    """Another report of the accession that is not final is no reason to withhold, and no sign-off."""
+    draft = a_draft()
+    known = publish(client, draft)
+    sign(
+        client.base_url, known.reference, ROSA, "A note.", status=ReportStatus.PRELIMINARY, as_new_report=True
+    )
+    assert signoff(client, draft, known) is None
+    assert publish(client, redone(draft), known=known).reference == known.reference
 
 
 def test_several_reports_of_ours_are_a_conflict(client: FhirClient) -> None:
@@ -209,22 +223,25 @@ def test_deleted_draft_is_not_written_again(client: FhirClient) -> None:
         signoff(client, draft, known)
 
 
-def test_read_back_that_differs_is_noticed(fhir_url: str) -> None:  # noqa: F811
-    """A server that rewrites reports on the way in is found out at once."""
+@pytest.mark.parametrize("altered", ["text", "patient"])
+def test_read_back_that_differs_is_noticed(fhir_url: str, altered: str) -> None:  # noqa: F811
+    """A server that rewrites reports on the way in, or files them under another patient, is found out."""
+    draft = a_draft()
+    words = {"text": draft.conclusion, "patient": draft.patient.identifier}[altered].encode()
 
     class Rewriting(httpx.HTTPTransport):
         def handle_request(self, request: httpx.Request) -> httpx.Response:
             if request.method == "POST" and request.url.path.endswith("/fhir"):
-                altered = request.read().replace(b"No acute abnormality.", b"A large tumour at left")
                 headers = {k: v for k, v in request.headers.items() if k != "content-length"}
-                request = httpx.Request("POST", request.url, headers=headers, content=altered)
+                content = request.read().replace(words, words[::-1])
+                request = httpx.Request("POST", request.url, headers=headers, content=content)
             return super().handle_request(request)
 
     with (
         FhirClient(fhir_url, transport=Rewriting(), timeout_seconds=60) as client,
-        pytest.raises(NotKept, match="text"),
+        pytest.raises(NotKept, match=altered),
     ):
-        publish(client, a_draft())
+        publish(client, draft)
 
 
 class Meddling(httpx.HTTPTransport):
@@ -257,9 +274,11 @@ def test_signature_between_look_and_write_wins(client: FhirClient) -> None:
     draft = a_draft()
     known = publish(client, draft)
     meddling = Meddling(before=lambda: sign(client.base_url, known.reference, ROSA, "Signed words."))
-    with FhirClient(client.base_url, transport=meddling, timeout_seconds=60) as ours:
-        with pytest.raises(Conflict):
-            publish(ours, redone(draft), known=known)
+    with (
+        FhirClient(client.base_url, transport=meddling, timeout_seconds=60) as ours,
+        pytest.raises(Conflict),
+    ):
+        publish(ours, redone(draft), known=known)
     assert client.read(known.reference)["status"] == "final"
 
 
@@ -268,9 +287,11 @@ def test_signature_between_write_and_read_back_is_noticed(client: FhirClient) ->
     draft = a_draft()
     known = publish(client, draft)
     meddling = Meddling(after=lambda: sign(client.base_url, known.reference, ROSA, "Signed words."))
-    with FhirClient(client.base_url, transport=meddling, timeout_seconds=60) as ours:
-        with pytest.raises(HumanVersion):
-            publish(ours, redone(draft), known=known)
+    with (
+        FhirClient(client.base_url, transport=meddling, timeout_seconds=60) as ours,
+        pytest.raises(HumanVersion),
+    ):
+        publish(ours, redone(draft), known=known)
     assert client.read(known.reference)["status"] == "final"
 
 

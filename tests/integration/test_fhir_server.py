@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -145,6 +146,38 @@ def test_server_that_is_down_is_unreachable() -> None:
         server.stop()
         with pytest.raises(Unreachable):
             client.capabilities()
+
+
+def test_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the configured peer is spoken to: HTTP_PROXY does not redirect reports."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with FhirServer() as server, FhirClient(server.base_url) as client:
+        assert client.capabilities()["fhirVersion"] == "4.0.1"
+
+
+def test_writers_at_once_lose_nothing() -> None:
+    """Forty conditional creates, four to a name: ten patients; eight updates of a version: one winner."""
+    with FhirServer() as server, FhirClient(server.base_url) as client, ThreadPoolExecutor(8) as threads:
+        values = [f"v{number % 10}" for number in range(40)]
+        stored = list(
+            threads.map(lambda v: client.create(patient(v), if_none_exist=query(SYSTEM, v)), values)
+        )
+        assert sum(one.created for one in stored) == len({one.reference for one in stored}) == 10
+
+        def rename(number: int) -> bool:
+            document = {
+                **patient("v0"),
+                "id": stored[0].reference.partition("/")[2],
+                "name": [{"text": f"n{number}"}],
+            }
+            try:
+                return bool(client.update(document, if_match="1").version)
+            except Conflict:
+                return False
+
+        assert sum(threads.map(rename, range(8))) == 1
 
 
 def test_browser_gets_a_page_on_which_nothing_runs() -> None:

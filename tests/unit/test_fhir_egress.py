@@ -78,7 +78,7 @@ def test_drafts_may_leave_in_any_nesting(status: str, nesting: list[str]) -> Non
 
 @given(
     kind=st.sampled_from(["Observation", "Composition", "ImagingStudy", "Anything"]),
-    status=st.sampled_from(sorted(CLOSING_STATUSES)),
+    status=st.sampled_from([*sorted(CLOSING_STATUSES), "Final", " final", "AMENDED "]),
     nesting=nestings,
 )
 def test_no_resource_of_any_type_leaves_as_final(kind: str, status: str, nesting: list[str]) -> None:

@@ -7,6 +7,7 @@ A variable wins over the file, the file over the default. A wrong value is one c
 from __future__ import annotations
 
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Callable, Mapping
@@ -119,6 +120,13 @@ def _names(value: object) -> tuple[str, ...]:
     return names
 
 
+def _header(value: object) -> str:
+    text = str(value).strip()
+    if text and not re.fullmatch(r"[A-Za-z0-9-]{1,64}", text):
+        raise ValueError("the name of a header (letters, digits and hyphens), or nothing")
+    return text
+
+
 def _setting(default: Any, read: Callable[[object], Any], meaning: str, *, secret: bool = False) -> Any:
     return field(default=default, metadata={"read": read, "meaning": meaning, "secret": secret})
 
@@ -141,6 +149,11 @@ class Settings:
     mllp_connections: int = _setting(200, _whole(1, 10000), "HL7 connections open at the same time")
     http_host: str = _setting("127.0.0.1", _text, "address the pages bind to")
     http_port: int = _setting(8765, _whole(0, 65535), "port of the pages; 0 takes a free one")
+    web_user_header: str = _setting(
+        "",
+        _header,
+        "request header in which the site's proxy names the user who looks at a case; empty: nobody is named",
+    )
     fhir_url: str = _setting("", _url, "base URL of the FHIR R4 server that takes the drafts")
     fhir_token: str = _setting("", _text, "bearer token for the FHIR server", secret=True)
     fhir_patient_system: str = _setting(

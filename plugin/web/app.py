@@ -1,0 +1,99 @@
+"""The pages put together: routes, headers, and what an error looks like."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from pathlib import Path
+
+from flask import Flask, Response, abort, jsonify, make_response, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from plugin.cases import CaseState
+from plugin.db import Database
+from plugin.settings import Settings
+from plugin.web import audit, case, health, worklist
+from plugin.web.leaf import readable
+from plugin.web.parameters import BadQuery
+from plugin.web.words import STATES, shortened, shown_text
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+METHODS = ("GET", "HEAD")
+SENTENCES = {
+    400: "The address cannot be answered as it is.",
+    404: "There is nothing at this address.",
+    405: "The pages can be read and nothing else: only GET and HEAD are answered.",
+    500: "Something went wrong inside Prelim; its log says what. Nothing was changed.",
+}
+
+log = logging.getLogger(__name__)
+
+
+def create_app(database: Database, settings: Settings) -> Flask:
+    """The WSGI application over a migrated database. It only reads, except for the leaf of each case seen."""
+    app = Flask(__name__)
+    # A method that we do not list must not be answered in our name.
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.jinja_env.trim_blocks = True
+    app.jinja_env.lstrip_blocks = True
+    app.jinja_env.filters["moment"] = shown_text
+    app.jinja_env.globals["states"] = {state.value: STATES[state] for state in CaseState}
+    app.jinja_env.filters["readable"] = readable
+    app.jinja_env.filters["shortened"] = shortened
+    worklist.register(app, database)
+    case.register(app, database, settings)
+    audit.register(app, database)
+    health.register(app, database)
+    app.before_request(_only_reading)
+    app.after_request(_harden)
+    app.register_error_handler(BadQuery, _bad_query)
+    app.register_error_handler(HTTPException, _refused)
+    app.register_error_handler(Exception, _broken)
+    return app
+
+
+def _only_reading() -> None:
+    if request.method not in METHODS:
+        abort(405)
+
+
+def _harden(answer: Response) -> Response:
+    answer.headers.update(HEADERS)
+    # Every page may speak of a patient; the style sheet does not, and is asked for anew.
+    answer.headers["Cache-Control"] = "no-cache" if request.endpoint == "static" else "no-store"
+    return answer
+
+
+def _bad_query(error: BadQuery) -> Response:
+    return _answer(400, str(error))
+
+
+def _refused(error: HTTPException) -> Response:
+    status = error.code or 500
+    answer = _answer(status, SENTENCES.get(status, error.name + "."))
+    if status == 405:
+        answer.headers["Allow"] = ", ".join(METHODS)
+    return answer
+
+
+def _broken(error: Exception) -> Response:
+    # Where it happened and of what kind; the words of an exception may quote a patient.
+    steps = traceback.extract_tb(error.__traceback__)
+    where = " < ".join(f"{Path(step.filename).name}:{step.lineno}" for step in reversed(steps[-6:]))
+    log.error("A page could not be made: %s at %s", type(error).__name__, where)
+    return _answer(500, SENTENCES[500])
+
+
+def _answer(status: int, sentence: str) -> Response:
+    if request.path.startswith("/api/") or request.path.endswith((".ndjson", ".csv")):
+        return make_response(jsonify({"error": sentence}), status)
+    return make_response(render_template("error.html", status=status, sentence=sentence), status)

@@ -1,0 +1,169 @@
+"""All that is known of one case, put together for its page and its JSON twin. Reads only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from plugin.cases import CaseState
+from plugin.db import AuditLeaf, Case, DraftRecord, Picture, SignOff
+from plugin.signoff import Verdict
+from plugin.translate import order_from_json
+from plugin.web.leaf import leaf_fields
+from plugin.web.lifeline import life_line
+from plugin.web.summary import summary
+from plugin.web.words import CHANNELS, STATES, VERDICTS, machine_moment
+
+LEAVES = 100
+"""Entries of the log on a case page; the audit page has the others."""
+
+
+def dossier(session: Session, case: Case) -> dict[str, Any]:
+    """The case, its way, its order, drafts (newest first), sign-offs (newest first) and newest entries."""
+    state = CaseState(case.state)
+    drafts = session.scalars(
+        sa.select(DraftRecord).where(DraftRecord.case_id == case.id).order_by(DraftRecord.number.desc())
+    ).all()
+    signoffs = session.scalars(
+        sa.select(SignOff).where(SignOff.case_id == case.id).order_by(SignOff.id.desc())
+    ).all()
+    of_case = sa.select(AuditLeaf).where(AuditLeaf.case_id == case.id)
+    moves = session.scalars(
+        of_case.where(AuditLeaf.action.startswith("case."), AuditLeaf.action != "case.viewed").order_by(
+            AuditLeaf.position
+        )
+    )
+    leaves = session.scalars(of_case.order_by(AuditLeaf.position.desc()).limit(LEAVES)).all()
+    return {
+        **summary(case),
+        "meaning": STATES[state].meaning,
+        "advice": STATES[state].advice.format(id=case.id),
+        "life_line": [
+            {"state": step.state.value, "at": machine_moment(step.at) or None, "stage": step.stage}
+            for step in life_line(moves, state)
+        ],
+        "order": _order(case),
+        "study_instance_uid": case.study_instance_uid,
+        "drafts": [_draft(session, draft) for draft in drafts],
+        "signoffs": [_signoff(signoff, drafts) for signoff in signoffs],
+        "audit": [leaf_fields(leaf) for leaf in reversed(leaves)],
+    }
+
+
+def _order(case: Case) -> dict[str, Any] | None:
+    if not case.order:
+        return None
+    order = order_from_json(case.order)
+    provider = order.ordering_provider
+    return {
+        "procedure": order.procedure.text,
+        "procedure_code": order.procedure.code,
+        "clinical_question": order.clinical_question,
+        "history": order.history,
+        "priority": order.priority,
+        "ordering_provider": provider.printed_name if provider else "",
+        "ordered_at": machine_moment(order.ordered_at) or None,
+        "placer_order_number": order.placer_order_number,
+        "filler_order_number": order.filler_order_number,
+        "requested_procedure_id": order.requested_procedure_id,
+    }
+
+
+def _draft(session: Session, row: DraftRecord) -> dict[str, Any]:
+    pictures = session.execute(
+        sa.select(Picture.ordinal, Picture.caption)
+        .where(Picture.draft_id == row.id)
+        .order_by(Picture.ordinal)
+    ).all()
+    shown = [
+        {
+            "ordinal": ordinal,
+            "caption": caption,
+            "path": f"/cases/{row.case_id}/drafts/{row.number}/pictures/{ordinal}.png",
+        }
+        for ordinal, caption in pictures
+    ]
+    return {
+        "number": row.number,
+        "status": row.status,
+        "notice": row.notice,
+        "sections": _sections(row, _pictures_by_slice([(o, c) for o, c in pictures])),
+        "text": row.text,
+        "text_sha256": row.text_sha256,
+        "findings": row.findings,
+        "model": row.model_name,
+        "model_version": row.model_version,
+        "weights_sha256": row.weights_sha256,
+        "prompt_version": row.prompt_version,
+        "tokens": row.tokens,
+        "seconds": round(row.seconds, 3),
+        "written_at": machine_moment(row.written_at),
+        "published_at": machine_moment(row.published_at) or None,
+        "reference": row.reference,
+        "version": row.version,
+        "url": row.url,
+        "pictures": shown,
+    }
+
+
+def _pictures_by_slice(pictures: Sequence[tuple[int, str]]) -> dict[int, int]:
+    """Slice number as captions write it -> the first picture of that slice."""
+    found: dict[int, int] = {}
+    for ordinal, caption in pictures:
+        match = re.search(r"\bslice (\d{1,6}) of \d", caption, re.IGNORECASE)
+        if match:
+            found.setdefault(int(match[1]), ordinal)
+    return found
+
+
+def _sections(row: DraftRecord, pictures: dict[int, int]) -> list[dict[str, Any]]:
+    """Each section with its sentences; slices count from 1, as the pictures' captions do."""
+    sentences: dict[str, list[dict[str, Any]]] = {}
+    for sentence in row.sentences:
+        shown = []
+        for evidence in sentence["evidence"]:
+            index = evidence["slice_index"]
+            number = None if index is None else index + 1
+            shown.append(
+                {
+                    "kind": evidence["kind"],
+                    "finding": evidence["finding"],
+                    "side": evidence["side"],
+                    "probability": evidence["probability"],
+                    "slice": number,
+                    "picture": pictures.get(number) if number else None,
+                }
+            )
+        sentences.setdefault(sentence["section"], []).append({"text": sentence["text"], "evidence": shown})
+    return [
+        {"title": title, "text": text, "sentences": sentences.get(title) or [{"text": text, "evidence": []}]}
+        for title, text in row.sections
+    ]
+
+
+def _signoff(row: SignOff, drafts: Sequence[DraftRecord]) -> dict[str, Any]:
+    numbers = {draft.id: draft.number for draft in drafts}
+    return {
+        "verdict": row.verdict,
+        "verdict_words": VERDICTS.get(row.verdict, row.verdict),
+        "is_signature": row.verdict == Verdict.SIGNED.value,
+        "status": row.status,
+        "signer": row.signer_name,
+        "signer_identifier": row.signer_identifier,
+        "signed_at": machine_moment(row.signed_at) or None,
+        "seen_at": machine_moment(row.seen_at),
+        "channel": row.channel,
+        "channel_words": CHANNELS.get(row.channel, row.channel),
+        "source": row.source,
+        "evidence": row.evidence,
+        "text": row.text,
+        "text_sha256": row.text_sha256,
+        "draft": numbers.get(row.draft_id) if row.draft_id else None,
+        "draft_sha256": row.draft_sha256,
+        "changes": row.changes,
+        "edit_distance": row.edit_distance,
+    }

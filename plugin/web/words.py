@@ -1,0 +1,90 @@
+"""How the pages say things: states, verdicts, moments. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from plugin.audit.log import moment
+from plugin.cases import CaseState
+from plugin.signoff import Verdict
+
+S = CaseState
+
+
+@dataclass(frozen=True, slots=True)
+class StateWords:
+    """A state, for a person."""
+
+    label: str
+    tone: str
+    """Which look the badge has: waiting, working, open, done, stopped or alarm."""
+    meaning: str
+    """What the state says about the report; shown where the case gives no reason of its own."""
+    advice: str = ""
+    """What a person does next; {id} stands for the case."""
+
+
+REPLAY = 'Mend the cause, then run: prelim case replay {id} --why "what was mended"'
+
+STATES: dict[CaseState, StateWords] = {
+    S.RECEIVED: StateWords("Received", "waiting", "Waiting for the order or its images."),
+    S.READY: StateWords("Ready", "working", "Order and images are here; a draft is due."),
+    S.DRAFTED: StateWords("Drafted", "working", "The draft is stored and not yet sent."),
+    S.PUBLISHED: StateWords(
+        "Published", "open", "The preliminary draft waits for a radiologist to read, change and sign it."
+    ),
+    S.SIGNED: StateWords("Signed", "done", "A named human finalised the report."),
+    S.SUPERSEDED: StateWords("Superseded", "stopped", "A human writes this report; Prelim stays out of it."),
+    S.WITHHELD: StateWords(
+        "Withheld",
+        "stopped",
+        "A human's version was there first; the draft is kept and was not sent.",
+        "Nothing needs to be done here: the human's report stands.",
+    ),
+    S.HELD: StateWords(
+        "Held",
+        "alarm",
+        "Nothing leaves until a human decides.",
+        "Nothing leaves Prelim for this case until a human decides. " + REPLAY,
+    ),
+    S.FAILED: StateWords("Failed", "alarm", "Something could not be done.", REPLAY),
+    S.CANCELLED: StateWords("Cancelled", "stopped", "The order was cancelled; no report is wanted."),
+}
+
+VERDICTS: dict[str, str] = {
+    Verdict.SIGNED: "Signed by a named human",
+    Verdict.UNATTRIBUTED: "Final, but nobody is named: no signature",
+    Verdict.SUPERSEDED: "A human's own report, not final yet",
+    Verdict.OURS: "Our own draft, come back",
+    Verdict.NOTED: "Noted as it came",
+}
+
+CHANNELS = {
+    "hl7-oru": "HL7 ORU",
+    "hl7-mdm": "HL7 MDM",
+    "fhir": "FHIR server",
+    "fhircast": "FHIRcast",
+    "page": "Prelim page",
+}
+
+
+def shown_moment(at: datetime | None) -> str:
+    """A moment as a person reads it, in UTC to the second; a dash when there is none."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if at else "–"
+
+
+def machine_moment(at: datetime | None) -> str:
+    """A moment as entries of the log write it; empty when there is none."""
+    return moment(at) if at else ""
+
+
+def shown_text(moment_text: str | None) -> str:
+    """A moment that is ISO 8601 text already, as a person reads it."""
+    return shown_moment(datetime.fromisoformat(moment_text)) if moment_text else "–"
+
+
+def shortened(text: str) -> str:
+    """A hash by its first digits, anything else as it is."""
+    return f"{text[:10]}…" if re.fullmatch(r"[0-9a-f]{64}", text) else text

@@ -23,6 +23,7 @@ settings.register_profile(
 )
 settings.load_profile("prelim")
 
+PEER_FIXTURES = {"hapi_url", "orthanc_url", "dicomweb_url", "postgres_url"}
 CORPORA = state.ROOT.parent / "shared" / "corpora"
 
 
@@ -31,6 +32,13 @@ def absent(what: str) -> NoReturn:
     if os.environ.get("PRELIM_REQUIRE_SERVICES") == "1":
         pytest.fail(f"PRELIM_REQUIRE_SERVICES=1, but {what}", pytrace=False)
     pytest.skip(what)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that asks for a real peer, so that `-m "not services"` means what it says."""
+    for item in items:
+        if PEER_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("services")
 
 
 def _address(key: str) -> str:

@@ -112,9 +112,9 @@ def code_for(message: Message | None, verdict: Verdict) -> AckCode | None:
     """The MSA-1 to answer with at once; None when the sender wants no answer to this verdict.
 
     MSH-15 and MSH-16 both empty: original mode, one AA, AE or AR (section 2.9.2). Either valued:
-    enhanced mode (section 2.9.3). MSH-15 then asks for CA, CE or CR. Where it asks for none and MSH-16
-    asks for an application acknowledgement, the answer is AA, AE or AR. AL, NE, ER and SU (HL7 table
-    0155) hold for each field on its own.
+    enhanced mode (section 2.9.3). MSH-15 then asks for CA, CE or CR. Where it asks for none of this
+    verdict and MSH-16 asks for an application acknowledgement, the answer is AA, AE or AR. AL, NE, ER
+    and SU (HL7 table 0155) hold for each field on its own.
     """
     accept = message.header.value(15).upper() if message else ""
     application = message.header.value(16).upper() if message else ""
@@ -122,7 +122,7 @@ def code_for(message: Message | None, verdict: Verdict) -> AckCode | None:
         return AckCode(f"A{verdict}")
     if accept in _CONDITIONS[verdict]:
         return AckCode(f"C{verdict}")
-    if accept in {"", "NE"} and application in _CONDITIONS[verdict]:
+    if application in _CONDITIONS[verdict]:
         return AckCode(f"A{verdict}")
     return None
 

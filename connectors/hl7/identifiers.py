@@ -74,7 +74,7 @@ def patient(pid: Segment, places: Places) -> Patient:
     """
     wanted_type, wanted_authority = places.patient_identifier_type, places.patient_assigning_authority
     choosy = bool(wanted_type or wanted_authority)
-    for place in (3,) if choosy else (3, 2):
+    for place in (3, 2):
         for candidate in pid.field(place).repetitions:
             identifier = candidate.component(1).strip()
             authority = candidate.component(4).strip()
@@ -87,7 +87,7 @@ def patient(pid: Segment, places: Places) -> Patient:
                 return demographics(pid, identifier, authority)
     if choosy:
         raise NotHl7(
-            "no patient identifier in PID-3 has the type and assigning authority that the settings for the "
+            "no patient identifier in PID-3 or PID-2 has the type and assigning authority that the settings for the "
             "patient identifier ask for",
             location="PID-3",
             code=204,

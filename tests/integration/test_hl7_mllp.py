@@ -177,6 +177,16 @@ def test_a_frame_that_does_not_end_in_time_closes_the_connection(
         assert until_closed(connection) == b""
 
 
+def test_a_frame_that_began_behind_another_must_end_in_time_too() -> None:
+    """The beginning of a frame that came with the message before is under the idle time, not the quiet time."""
+    with running(server(idle_timeout_seconds=0.3)) as port, connect(port) as connection:
+        connection.sendall(framed(message("1")) + START + b"MSH")
+        deframer = Deframer()
+        first = deframer.next(until_closed(connection))
+    assert first is not None
+    assert read_ack(first).control_id == "1"
+
+
 def test_a_connection_that_served_a_message_may_rest_longer() -> None:
     """The idle time is for frames; between messages the quiet time counts."""
     with (
@@ -264,8 +274,8 @@ def test_connections_over_the_limit_are_refused_and_the_others_served() -> None:
     with running(server(max_connections=2)) as port:
         with connect(port) as one, connect(port) as two:
             assert (exchange(one, message("1")), exchange(two, message("2"))) == ("1", "2")
-            with connect(port) as three:
-                assert until_closed(three) == b""
+            with pytest.raises(Unreachable):
+                list(send("127.0.0.1", port, [message("refused")]))
             assert exchange(one, message("3")) == "3"
         for _ in range(200):  # the server sees the closes a moment later
             try:

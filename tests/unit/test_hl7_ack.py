@@ -34,6 +34,8 @@ def message(accept: str = "", application: str = "", version: str = "2.5.1") -> 
         ("NE", "AL", ("AA", "AE", "AR")),
         ("", "AL", ("AA", "AE", "AR")),
         ("", "ER", (None, "AE", "AR")),
+        ("ER", "AL", ("AA", "CE", "CR")),
+        ("SU", "ER", ("CA", "AE", "AR")),
         ("al", "", ("CA", "CE", "CR")),
     ],
 )

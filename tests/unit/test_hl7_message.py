@@ -331,6 +331,13 @@ def test_no_text_escapes_its_field(text: str) -> None:
     assert len(note) == 4
 
 
+def test_two_double_quotes_in_data_are_not_the_null_value() -> None:
+    """Text that happens to be `""` is escaped: written bare it would delete the receiver's value."""
+    note = parse(build([("MSH", {}), ("NTE", {3: '""'})])).first("NTE").field(3)
+    assert note
+    assert note.text == '""'
+
+
 def test_what_is_no_segment_list_is_not_built() -> None:
     """A message is written with MSH first and once, and with segment names in capitals."""
     for names in (["PID"], ["MSH", "MSH"], ["MSH", "pid"], ["MSH", "TOOLONG"]):

@@ -164,6 +164,8 @@ def test_no_other_identifier_stands_in_for_the_chosen_one() -> None:
     """Where the site asks for a type that is not there, the order is refused."""
     assert refusal(PID, ORC, OBR, places=Places(patient_identifier_type="PI")).location == "PID-3"
     assert refusal("PID|1|4712", ORC, OBR, places=Places(patient_identifier_type="MR")).code == 204
+    (found,) = read("PID|1|4712^^^HOSP^MR", ORC, OBR, places=Places(patient_identifier_type="MR"))
+    assert found.patient.identifier == "4712"
 
 
 @pytest.mark.parametrize("pid", ["PID|1||||Doe^Jane", 'PID|1||""||Doe', "PID|1||^^^HOSP^MR", "PID|1||   "])

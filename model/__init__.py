@@ -1,1 +1,6 @@
 """Images and text: from a volume and the words of an order to a draft. Knows no hospital interface."""
+
+import os
+
+# Before anything imports transformers, which reads it once: weights come from folders, never from a network.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -3,11 +3,78 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import click
 
 from model.facts import CATALOGUE
+from model.study import WeightsError
+
+PRESET_NAMES = ("small", "tiny")
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--preset", type=click.Choice(PRESET_NAMES), default="small", show_default=True)
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option("--version", default="1", show_default=True, help="Version that the model card names.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+def train(preset: str, out: Path, seed: int, threads: int, version: str, as_json: bool) -> None:
+    """Train a drafter on synthetic chests; OUT/model is the folder to serve.
+
+    A run that was stopped goes on from OUT/state when it is started again with the same options. Losses
+    are written to OUT/losses.jsonl as the run goes and drawn in OUT/losses.svg at its end.
+    """
+    import torch
+
+    from training.finetune import train as run
+    from training.plan import PRESETS
+
+    torch.set_num_threads(threads)
+    plan = PRESETS[preset]
+    total = plan.see.steps + plan.speak.steps + plan.join.steps + plan.adapt.steps
+    with click.progressbar(length=total, label="learning to see", file=sys.stderr) as bar:
+
+        def progress(label: str, steps: int) -> None:
+            if label:
+                bar.label = label
+            bar.update(steps)
+
+        folder = run(plan, seed, out, version, progress)
+    if as_json:
+        click.echo(json.dumps({"model": str(folder), "losses": str(out / "losses.jsonl")}))
+    else:
+        click.echo(f"model folder: {folder}")
+
+
+@click.command()
+@click.option("--model", type=FOLDER, help="A model folder; the shipped one when left out.")
+@click.option("--count", type=click.IntRange(min=2), default=200, show_default=True, help="Unseen phantoms.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+def evaluate(model: Path | None, count: int, as_json: bool) -> None:
+    """Judge a drafter on unseen phantoms by the facts that its drafts state.
+
+    Real images are compared with shuffled ones, a blank one, and a drafter that calls everything normal.
+    """
+    from model.drafter import VisionPrefixDrafter
+    from model.load import load_drafter
+    from training.evaluate import evaluate as run
+    from training.evaluate import table, unseen_cases
+
+    try:
+        drafter = load_drafter(model)
+    except WeightsError as error:
+        raise click.ClickException(str(error)) from error
+    if not isinstance(drafter, VisionPrefixDrafter):
+        raise click.ClickException("expected weights that look at images; this drafter has none to judge")
+    with click.progressbar(length=count, label="drafting", file=sys.stderr) as bar:
+        result = run(drafter, unseen_cases(count), bar.update)
+    click.echo(json.dumps(result) if as_json else table(result))
 
 
 @click.group()

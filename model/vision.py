@@ -1,0 +1,149 @@
+"""A vision transformer over the tiled image, with a lesion map and a probability for every finding head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own name for it
+
+from model.operators import import_timm
+from model.study import WeightsError
+
+
+@dataclass(frozen=True, slots=True)
+class VisionSettings:
+    """The architecture of the vision half; travels in drafter.json."""
+
+    timm_name: str
+    """A timm vision transformer, for example vit_tiny_patch16_224."""
+    depth: int
+    stem_width: int
+    """Channels of the convolutional stem, which sees the image at an eighth of its size."""
+    heads: tuple[str, ...]
+    """Names of the finding heads, for example "pleural effusion, left"."""
+
+    @classmethod
+    def from_json(cls, part: Mapping[str, Any]) -> VisionSettings:
+        """Read the `vision` object of drafter.json. Raises WeightsError on anything unexpected."""
+        try:
+            return cls(
+                timm_name=str(part["timm_name"]),
+                depth=int(part["depth"]),
+                stem_width=int(part["stem_width"]),
+                heads=tuple(map(str, part["heads"])),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise WeightsError(
+                f"expected vision settings in drafter.json: {error!r} is missing or wrong"
+            ) from error
+
+    def to_json(self) -> dict[str, Any]:
+        """The `vision` object of drafter.json."""
+        return {
+            "timm_name": self.timm_name,
+            "depth": self.depth,
+            "stem_width": self.stem_width,
+            "heads": list(self.heads),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the vision half makes of a batch of images."""
+
+    maps: Tensor
+    """(batch, heads, height / 8, width / 8): logits of each finding at each place."""
+    logits: Tensor
+    """(batch, heads): logit of each finding in the image."""
+    pooled: Tensor
+    """(batch, heads, width): features where the map of that head is high."""
+    slabs: Tensor
+    """(batch, slabs, width): mean features of each tile."""
+    area: Tensor
+    """(batch, heads): logarithm of one plus the share of places that the map covers, times 100."""
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(batch, heads) between 0 and 1."""
+        return torch.sigmoid(self.logits)
+
+
+class VisionTower(nn.Module):
+    """Convolutional stem at an eighth of the image's size, timm transformer, finding heads.
+
+    Small findings cover one or two of the transformer's tokens: the lesion maps read the stem as well.
+    """
+
+    def __init__(
+        self, settings: VisionSettings, image_shape: tuple[int, int, int], tiles: tuple[int, int]
+    ) -> None:
+        """image_shape is (channels, height, width); tiles is (rows, columns) of the tiling."""
+        super().__init__()
+        channels, height, width = image_shape
+        if height % (16 * tiles[0]) or width % (16 * tiles[1]):
+            raise WeightsError(f"expected tiles that 16 divides, found an image of {height} x {width}")
+        self.tiles = tiles
+        stem, heads = settings.stem_width, len(settings.heads)
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, stem // 2, kernel_size=4, stride=4),
+            nn.GELU(),
+            nn.Conv2d(stem // 2, stem, kernel_size=3, stride=2, padding=1),
+            nn.GroupNorm(8, stem),
+            nn.GELU(),
+            nn.Conv2d(stem, stem, kernel_size=3, padding=1),
+            nn.GroupNorm(8, stem),
+            nn.GELU(),
+        )
+        self.transformer = import_timm().create_model(
+            settings.timm_name,
+            pretrained=False,
+            img_size=(height // 8, width // 8),
+            patch_size=2,
+            in_chans=stem,
+            depth=settings.depth,
+            num_classes=0,
+        )
+        self.width = int(self.transformer.embed_dim)
+        self.near = nn.Conv2d(stem, self.width, kernel_size=1)
+        self.map_head = nn.Sequential(
+            nn.GroupNorm(8, self.width),
+            nn.GELU(),
+            nn.Conv2d(self.width, self.width // 2, kernel_size=3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(self.width // 2, heads, kernel_size=1),
+        )
+        self.scale = nn.Parameter(torch.ones(heads))
+        self.shift = nn.Parameter(torch.zeros(heads))
+
+    def forward(self, image: Tensor) -> Seen:
+        """image is (batch, channels, height, width) between 0 and 1."""
+        stem = self.stem(image * 2 - 1)
+        batch, _, height, width = stem.shape
+        tokens = self.transformer.forward_features(stem)[:, self.transformer.num_prefix_tokens :]
+        grid = tokens.transpose(1, 2).reshape(batch, self.width, height // 2, width // 2)
+        wide = F.interpolate(grid, scale_factor=2, mode="nearest")
+        maps = self.map_head(wide + self.near(stem)).float()
+
+        flat = maps.flatten(2)
+        # A smooth maximum: one small nodule must count as much as a lung full of fluid.
+        peak = torch.logsumexp(flat * 2, dim=2) / 2
+        logits = self.scale * peak + self.shift
+        attention = torch.softmax(flat, dim=2).to(wide.dtype)
+        pooled = torch.einsum("bhn,bcn->bhc", attention, wide.flatten(2))
+        area = torch.log1p(100 * torch.sigmoid(flat).mean(dim=2))
+
+        rows, columns = self.tiles
+        tiled = grid.reshape(batch, self.width, rows, height // 2 // rows, columns, width // 2 // columns)
+        slabs = tiled.mean(dim=(3, 5)).flatten(2).transpose(1, 2)
+        return Seen(maps, logits, pooled.float(), slabs.float(), area)
+
+    def best_slab(self, maps: Tensor) -> Tensor:
+        """(batch, heads): index of the tile in which each head's map is highest."""
+        rows, columns = self.tiles
+        batch, heads, height, width = maps.shape
+        tiled = maps.reshape(batch, heads, rows, height // rows, columns, width // columns)
+        return tiled.amax(dim=(3, 5)).flatten(2).argmax(dim=2)

@@ -1,0 +1,111 @@
+"""What a training run does: the presets of `prelim train`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from model.facts import HEADS
+from model.preprocess import ImageSettings, Window
+from model.vision import VisionSettings
+
+TRAIN_SEEDS = 10_000_000
+"""Phantoms to train the vision half on have seeds from here."""
+FEATURE_SEEDS = 20_000_000
+"""Phantoms to train the language half on: the vision half must be as unsure of them as of new ones."""
+TEST_SEEDS = 90_000_000
+"""Phantoms that no training sees."""
+
+IMAGE = ImageSettings(
+    modalities=("CT",),
+    minimum_slices=16,
+    minimum_extent_mm=(150.0, 200.0, 200.0),
+    minimum_deviation=10.0,
+    windows=(
+        Window("mean", -850.0, 400.0),
+        Window("max", -400.0, 1000.0),
+        Window("mean", 40.0, 400.0),
+        Window("mean", -350.0, 1300.0),
+    ),
+    tile=96,
+    tile_rows=2,
+    tile_columns=4,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One stretch of training."""
+
+    steps: int
+    batch: int
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One preset. Counts are phantoms; widths are multiples of 64, which NF4 kernels on a CPU need."""
+
+    name: str
+    vision: VisionSettings
+    train_phantoms: int
+    feature_phantoms: int
+    see: Phase
+    """The vision half alone, on lesion maps and finding probabilities."""
+    speak: Phase
+    """The language half alone, on cached features."""
+    join: Phase
+    """Both, end to end."""
+    adapt: Phase
+    """The LoRA adapter on the quantised language half."""
+    vocabulary: int
+    width: int
+    layers: int
+    query_heads: int
+    key_heads: int
+    feed_forward: int
+    rank: int
+    """Rank of the LoRA adapter."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain values, for the log and to tell one plan's checkpoints from another's."""
+        return asdict(self)
+
+
+PRESETS = {
+    "small": Plan(
+        name="small",
+        vision=VisionSettings("vit_tiny_patch16_224", depth=4, stem_width=128, heads=HEADS),
+        train_phantoms=2800,
+        feature_phantoms=2800,
+        see=Phase(1000, 16, 1e-3),
+        speak=Phase(500, 32, 1.5e-3),
+        join=Phase(30, 16, 1e-4),
+        adapt=Phase(350, 32, 2e-3),
+        vocabulary=1024,
+        width=256,
+        layers=4,
+        query_heads=4,
+        key_heads=2,
+        feed_forward=704,
+        rank=16,
+    ),
+    # For tests: walks through every phase and learns nothing.
+    "tiny": Plan(
+        name="tiny",
+        vision=VisionSettings("vit_tiny_patch16_224", depth=1, stem_width=32, heads=HEADS),
+        train_phantoms=8,
+        feature_phantoms=8,
+        see=Phase(2, 4, 1e-3),
+        speak=Phase(2, 4, 1e-3),
+        join=Phase(1, 2, 1e-4),
+        adapt=Phase(2, 4, 1e-3),
+        vocabulary=512,
+        width=64,
+        layers=2,
+        query_heads=2,
+        key_heads=1,
+        feed_forward=128,
+        rank=4,
+    ),
+}

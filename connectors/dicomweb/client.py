@@ -86,7 +86,7 @@ class DicomwebClient:
             params["StudyInstanceUID"] = checked_uid(study_instance_uid, "study instance UID")
         if not params:
             raise ValueError("find_studies needs an accession number or a study instance UID")
-        # Repeated rather than joined: PS3.18 section 8.3.4.3 allows both, but Orthanc ignores an escaped comma.
+        # Repeated, not joined: PS3.18 section 8.3.4.3 allows both, but Orthanc ignores an escaped comma.
         params["includefield"] = [STUDY_DESCRIPTION, ISSUER, MODALITIES, STUDY_INSTANCES]
         found = (_study_of(entry) for entry in self._query("/studies", params))
         return tuple(
@@ -151,8 +151,8 @@ class DicomwebClient:
             raise failure_of(status, "image archive")
         return taken
 
-    def _query(self, path: str, params: Query) -> list[dict[str, Any]]:
-        told = self._peer.json(path, accept=_DICOM_JSON, params=params)
+    def _query(self, path: str, params: Query, *, absent_ok: bool = False) -> list[dict[str, Any]]:
+        told = self._peer.json(path, accept=_DICOM_JSON, params=params, absent_ok=absent_ok)
         if told is None:  # 204 No Content: nothing matched
             return []
         if not isinstance(told, list) or not all(isinstance(entry, dict) for entry in told):
@@ -161,7 +161,8 @@ class DicomwebClient:
 
     def _series_to_fetch(self, study: str) -> list[tuple[str, int | None]]:
         """Return (series instance UID, instance count) of the series to read, the largest first."""
-        entries = self._query(f"/studies/{study}/series", {"includefield": [SERIES_INSTANCES]})
+        fields: Query = {"includefield": [SERIES_INSTANCES]}
+        entries = self._query(f"/studies/{study}/series", fields, absent_ok=True)
         if not entries:
             raise Unreachable("the image archive holds no series of this study yet: fetch it again later")
         for modality in PREFERRED_MODALITIES:

@@ -41,7 +41,7 @@ _FAILURES: tuple[tuple[type[Exception], type[ExchangeError], str], ...] = (
 
 def failure_of(status: int, noun: str) -> ExchangeError:
     """Return the error that an HTTP status stands for (RFC 9110 section 15)."""
-    if status in {408, 425, 429} or status >= 500:
+    if status in {206, 408, 425, 429} or status >= 500:
         return Unreachable(f"the {noun} answered {status}: it cannot now, send the same thing again later")
     if 300 <= status < 400:
         return Rejected(

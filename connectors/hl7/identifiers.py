@@ -87,8 +87,8 @@ def patient(pid: Segment, places: Places) -> Patient:
                 return demographics(pid, identifier, authority)
     if choosy:
         raise NotHl7(
-            "no patient identifier in PID-3 or PID-2 has the type and assigning authority that the settings for the "
-            "patient identifier ask for",
+            "no patient identifier in PID-3 or PID-2 has the type and assigning authority that the settings "
+            "for the patient identifier ask for",
             location="PID-3",
             code=204,
         )

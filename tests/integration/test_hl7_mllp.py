@@ -178,7 +178,7 @@ def test_a_frame_that_does_not_end_in_time_closes_the_connection(
 
 
 def test_a_frame_that_began_behind_another_must_end_in_time_too() -> None:
-    """The beginning of a frame that came with the message before is under the idle time, not the quiet time."""
+    """A frame whose beginning came with the message before is under the idle time, not the quiet time."""
     with running(server(idle_timeout_seconds=0.3)) as port, connect(port) as connection:
         connection.sendall(framed(message("1")) + START + b"MSH")
         deframer = Deframer()

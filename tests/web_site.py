@@ -1,0 +1,214 @@
+"""A migrated database, filled through the functions that fill the real one, and its pages."""
+
+from __future__ import annotations
+
+import functools
+import io
+import shutil
+import tempfile
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from flask.testing import FlaskClient
+from PIL import Image
+
+from connectors.exchange import (
+    Coding,
+    DraftStatus,
+    Order,
+    OrderAction,
+    Patient,
+    Practitioner,
+    ReportStatus,
+    SignedReport,
+    StudyRef,
+)
+from model.study import Draft, Evidence, ModelCard, Sentence
+from plugin import translate
+from plugin.cases import CaseState
+from plugin.casework import Job, find_case, hold, move
+from plugin.db import AuditLeaf, Case, Database, Picture, now
+from plugin.migrate import migrate
+from plugin.orders import take_order, take_study
+from plugin.reports import latest_draft, take_report
+from plugin.settings import Settings
+from plugin.web.app import create_app
+
+PATIENT = Patient("MRN1", "HOSP", "Doe", "Jane", date(1960, 5, 4), "female")
+SIGNER = Practitioner("R7", "Osei", "Kwame", "Dr.")
+NOTICE = "Written by software. A radiologist must read and sign it."
+SECTIONS = ("Findings", "There is a small left pleural effusion.")
+ACTOR = "prelim/worker"
+
+
+def order(accession: str, action: OrderAction = OrderAction.PLACE, **words: Any) -> Order:
+    """An order for an accession; `words` replace the usual ones."""
+    usual: dict[str, Any] = {
+        "patient": PATIENT,
+        "procedure": Coding("24627-2", "CT chest", "LN"),
+        "modality": "CT",
+        "study_instance_uid": f"1.2.3.{abs(int.from_bytes(accession.encode(), 'big'))}"[:64],
+        "clinical_question": "Effusion?",
+    }
+    return Order(action, accession, **{**usual, **words})
+
+
+def draft(text: str = SECTIONS[1]) -> Draft:
+    """A draft of one sentence that a finding head supports."""
+    card = ModelCard("demo", "1", "ab" * 32, "1", NOTICE)
+    evidence = (Evidence("image", "pleural effusion", "left", 0.97, 8),)
+    return Draft((Sentence(SECTIONS[0], text, evidence),), card, {"pleural effusion, left": 0.97}, 9, 0.5)
+
+
+def png() -> bytes:
+    """A picture of 4 x 4 pixels."""
+    out = io.BytesIO()
+    Image.new("L", (4, 4), 90).save(out, format="PNG")
+    return out.getvalue()
+
+
+@functools.cache
+def _migrated() -> Path:
+    path = Path(tempfile.mkdtemp(prefix="prelim-web-")) / "empty.sqlite"
+    database = Database(f"sqlite:///{path}")
+    migrate(database)
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    return path
+
+
+class WebSite:
+    """The pages over a database of their own."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        path = folder / "prelim.sqlite"
+        shutil.copy(_migrated(), path)
+        self.database = Database(f"sqlite:///{path}")
+        self.settings = Settings(database_url=self.database.url, **settings)
+        self.app = create_app(self.database, self.settings)
+        self.jobs: list[Job] = []
+
+    @property
+    def client(self) -> FlaskClient:
+        """A browser."""
+        return self.app.test_client()
+
+    def get(self, path: str, **more: Any) -> str:
+        """The text of an address that must answer 200."""
+        answer = self.client.get(path, **more)
+        assert answer.status_code == 200, answer.status_code
+        return answer.get_data(as_text=True)
+
+    def json(self, path: str, status: int = 200) -> Any:
+        """The JSON of an address."""
+        answer = self.client.get(path)
+        assert answer.status_code == status, answer.status_code
+        return answer.get_json()
+
+    def id_of(self, accession: str) -> str:
+        """The case of an accession."""
+        with self.database.read() as session:
+            case = find_case(session, accession)
+            assert case is not None
+            return case.id
+
+    def leaves(self, action: str) -> list[AuditLeaf]:
+        """The entries of an action."""
+        with self.database.read() as session:
+            return list(session.scalars(sa.select(AuditLeaf).where(AuditLeaf.action == action)))
+
+    def order(self, accession: str, action: OrderAction = OrderAction.PLACE, **words: Any) -> str:
+        """Take an order; returns the case's id."""
+        with self.database.write() as session:
+            take_order(session, order(accession, action, **words), self._enqueue, "hl7/RIS")
+        return self.id_of(accession)
+
+    def ready(self, accession: str, **words: Any) -> str:
+        """A case with its images."""
+        self.order(accession, **words)
+        placed = order(accession, **words)
+        with self.database.write() as session:
+            ref = StudyRef(placed.study_instance_uid, placed.patient, accession, ("CT",), "", 32)
+            take_study(session, ref, self._enqueue, "archive")
+        return self.id_of(accession)
+
+    def drafted(self, accession: str, text: str = SECTIONS[1], **words: Any) -> str:
+        """A case with a draft and one picture of slice 9."""
+        case_id = self.ready(accession, **words)
+        self.draft_again(case_id, text)
+        return case_id
+
+    def draft_again(self, case_id: str, text: str = SECTIONS[1]) -> None:
+        """Write the draft that is due."""
+        with self.database.write() as session:
+            case = session.get_one(Case, case_id)
+            row = translate.draft_row(case, draft(text), DraftStatus.PRELIMINARY, now())
+            session.add(row)
+            session.flush()
+            session.add(Picture(draft_id=row.id, ordinal=0, caption="Effusion: slice 9 of 32", png=png()))
+            move(session, case, CaseState.DRAFTED, ACTOR)
+
+    def published(self, accession: str, text: str = SECTIONS[1], **words: Any) -> str:
+        """A case whose draft stands on the FHIR server."""
+        case_id = self.drafted(accession, text, **words)
+        with self.database.write() as session:
+            row = latest_draft(session, case_id)
+            assert row is not None
+            row.reference, row.version = "DiagnosticReport/7", "1"
+            row.url = "https://fhir.example/DiagnosticReport/7"
+            row.published_at = now()
+            move(session, session.get_one(Case, case_id), CaseState.PUBLISHED, ACTOR)
+        return case_id
+
+    def report(
+        self,
+        accession: str,
+        text: str,
+        status: ReportStatus = ReportStatus.FINAL,
+        signer: Practitioner | None = SIGNER,
+        patient: Patient = PATIENT,
+    ) -> None:
+        """A human's report, seen in an ORU."""
+        signed_at = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+        seen = SignedReport(accession, patient, status, text, "hl7-oru", "RIS|HOSP", signer, signed_at)
+        with self.database.write() as session:
+            take_report(session, seen, f"message {accession} {status}", "hl7/RIS")
+
+    def move(self, case_id: str, state: CaseState, reason: str) -> None:
+        """Move a case, with a reason."""
+        with self.database.write() as session:
+            move(session, session.get_one(Case, case_id), state, ACTOR, reason=reason)
+
+    def held(self, accession: str, reason: str) -> str:
+        """A case that is held."""
+        case_id = self.ready(accession)
+        with self.database.write() as session:
+            hold(session, session.get_one(Case, case_id), ACTOR, reason)
+        return case_id
+
+    def every_state(self) -> dict[CaseState, str]:
+        """One case in each state."""
+        cases = {
+            CaseState.RECEIVED: self.order("S1"),
+            CaseState.READY: self.ready("S2"),
+            CaseState.DRAFTED: self.drafted("S3"),
+            CaseState.PUBLISHED: self.published("S4"),
+            CaseState.SIGNED: self.published("S5"),
+            CaseState.SUPERSEDED: self.published("S6"),
+            CaseState.WITHHELD: self.drafted("S7"),
+            CaseState.HELD: self.held("S8", "The patient identifiers disagree."),
+            CaseState.FAILED: self.ready("S9"),
+            CaseState.CANCELLED: self.order("S10"),
+        }
+        self.report("S5", "Findings\nThere is a large left pleural effusion.")
+        self.report("S6", "Findings\nEffusion.", ReportStatus.PRELIMINARY)
+        self.move(cases[CaseState.WITHHELD], CaseState.WITHHELD, "A human's version is there.")
+        self.move(cases[CaseState.FAILED], CaseState.FAILED, "The study could not be read.")
+        self.order("S10", OrderAction.CANCEL)
+        return cases
+
+    def _enqueue(self, _session: object, job: Job) -> None:
+        self.jobs.append(job)

@@ -31,14 +31,9 @@ def migrate(database: Database, revision: str = "head") -> None:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
-    with database.engine.connect() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_lock(_LOCK)))
-        try:
-            DBOS.migrate(database.url)
-        finally:
-            if connection.dialect.name == "postgresql":
-                connection.execute(sa.select(sa.func.pg_advisory_unlock(_LOCK)))
+    # DBOS locks out other migrators itself; a lock of ours would hold a snapshot that its concurrent
+    # index builds wait for.
+    DBOS.migrate(database.url)
 
 
 class OutOfDate(Exception):  # noqa: N818 - reads as what it is

@@ -18,6 +18,7 @@ from plugin.web.app import create_app
 from plugin.worker import Worker
 
 PARTS = ("listen", "work", "web")
+WEB_PULSE_SECONDS = 0.25
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,7 @@ class Service:
         if "listen" in self._parts:
             self._listening.close()
         if "web" in self._parts:
-            self._web.close()
-            self._web_thread.join(timeout=5)
+            self._web_thread.join()
         if "work" in self._parts:
             self._watching.join()
             self._worker.stop()
@@ -96,5 +96,12 @@ class Service:
             app, host=self._settings.http_host, port=self._settings.http_port, ident=None, threads=8
         )
         self.http_port = self._web.effective_port
-        self._web_thread = threading.Thread(target=self._web.run, name="prelim-web", daemon=True)
+        self._web_thread = threading.Thread(target=self._run_web, name="prelim-web", daemon=True)
         self._web_thread.start()
+
+    def _run_web(self) -> None:
+        # waitress's own loop only ends by a signal; closing it from another thread breaks it mid-poll.
+        while not self._stopping.is_set():
+            self._web.asyncore.loop(timeout=WEB_PULSE_SECONDS, map=self._web._map, count=1)
+        self._web.task_dispatcher.shutdown()
+        self._web.close()

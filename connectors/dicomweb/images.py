@@ -12,6 +12,8 @@ from connectors.errors import Malformed
 
 MODALITIES = ("CT", "MR")
 """What is read as a volume, the preferred first."""
+LARGEST_SCALE = 1e9
+"""Largest slope and intercept."""
 _MOST_FRAMES = 100_000
 
 
@@ -180,10 +182,13 @@ def _scale(holder: Any, modality: str) -> Scale:
         # PS3.3 C.11.1.1.2: Hounsfield units are the default where the type is absent.
         if text(holder, "RescaleType").upper() not in {"", "HU", "HU_MOD"}:
             raise Unusable("its Rescale Type (0028,1054) is not HU")
-    factor = slope[0] if slope else 1.0
+    factor, offset = slope[0] if slope else 1.0, intercept[0] if intercept else 0.0
     if factor == 0:
         raise Malformed("its Rescale Slope (0028,1053) is zero")
-    return Scale(factor, intercept[0] if intercept else 0.0)
+    # With 32-bit stored values this keeps every voxel a finite 32-bit float.
+    if max(abs(factor), abs(offset)) > LARGEST_SCALE:
+        raise Malformed(f"its Rescale Slope or Intercept is beyond {LARGEST_SCALE:g}")
+    return Scale(factor, offset)
 
 
 def _many(dataset: Any, keyword: str) -> list[Any]:

@@ -115,7 +115,9 @@ def _collect(result: Path, max_voxels: int) -> Series:
     if voxel_file.stat().st_size > max_voxels * 4 + _HEADER_CAP_BYTES:
         raise Malformed(f"the series holds more than {max_voxels} voxels")
     try:
-        voxels = np.ascontiguousarray(np.load(voxel_file, allow_pickle=False))
+        # Mapped copy-on-write, so that the pages are not copied; the mapping outlives the deleted file.
+        mapped = np.load(voxel_file, mmap_mode="c", allow_pickle=False)
+        voxels = np.ascontiguousarray(mapped.view(np.ndarray))
         spacing = tuple(float(length) for length in header["spacing_mm"])
     except (ValueError, TypeError, KeyError):
         raise Malformed("the reader process left a result that cannot be read") from None

@@ -192,8 +192,6 @@ def _stack(images: list[Image], order: tuple[int, ...], count: int) -> tuple[NDA
                 f"{where}: its pixels cannot be decoded, they are cut short or not of the transfer syntax "
                 f"they claim ({type(exc).__name__})"
             ) from None
-    if not np.isfinite(stack).all():
-        raise Malformed("a voxel is not a finite number after rescaling")
     return stack, first
 
 

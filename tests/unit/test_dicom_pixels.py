@@ -107,9 +107,11 @@ def test_a_series_comes_with_its_patient_and_its_place(tmp_path: Path) -> None:
     volume = phantom()
     changes = {"SpecificCharacterSet": "ISO_IR 192", "PatientName": "Müller^Zoë=ミュラー^ゾエ"}
     series = read_series(write(tmp_path, ct_series(volume, **changes)))
+    assert type(series.voxels) is np.ndarray
     assert np.array_equal(series.voxels, volume)
     assert series.voxels.dtype == np.float32
     assert series.voxels.flags.c_contiguous
+    series.voxels[:] = 0  # nobody else's memory, and no file any more: it may be written
     assert series.spacing_mm == pytest.approx(SPACING_MM)
     assert series.patient == Patient("TEST-1", "TESTS", "Müller", "Zoë", date(1970, 1, 2), "female")
     assert (series.modality, series.accession, series.description) == ("CT", "ACC-1", "axial")
@@ -131,6 +133,17 @@ def test_rescale_slope_and_intercept_make_hounsfield_units(tmp_path: Path) -> No
     write(tmp_path, ct_series(phantom(), RescaleSlope=2, RescaleIntercept=-100))
     _, voxels = read_folder(tmp_path, VOXELS)
     assert np.array_equal(voxels, (phantom() + 1024) * 2 - 100)
+
+
+@pytest.mark.parametrize(("slope", "fits"), [("1e9", True), ("1.1e9", False), ("-1.1e9", False)])
+def test_a_scale_beyond_all_measure_is_refused(tmp_path: Path, slope: str, fits: bool) -> None:
+    """Within the limit every voxel stays a finite number."""
+    write(tmp_path, ct_series(phantom(), RescaleSlope=slope))
+    if fits:
+        assert np.isfinite(read_folder(tmp_path, VOXELS)[1]).all()
+    else:
+        with pytest.raises(Malformed, match="beyond"):
+            read_folder(tmp_path, VOXELS)
 
 
 def test_an_eight_bit_monochrome1_mr_is_turned_bright_side_up(tmp_path: Path) -> None:

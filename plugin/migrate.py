@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -11,7 +12,6 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from dbos import DBOS
 
-import migrations
 from plugin.db import Database
 
 # Two processes that start together migrate one after the other ("prelim" as a number).
@@ -19,8 +19,11 @@ _LOCK = 0x7072656C696D
 
 
 def _config() -> Config:
-    folder = Path(migrations.__file__).parent
-    return Config(str(folder / "alembic.ini"))
+    # Found, not imported: migrations import the tables, never the other way round.
+    found = importlib.util.find_spec("migrations")
+    assert found is not None
+    assert found.origin is not None
+    return Config(str(Path(found.origin).with_name("alembic.ini")))
 
 
 def migrate(database: Database, revision: str = "head") -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import unicodedata
-from html import escape
-from html.parser import HTMLParser
+from html import escape, unescape
 from typing import Any
 
 from connectors.exchange import DraftReport
@@ -19,7 +19,9 @@ PLAIN_TYPES = frozenset({"text/plain", "text"})
 _BLOCKS = frozenset(
     ("p", "div", "br", "li", "ul", "ol", "tr", "table", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "section")
 )
-_HIDDEN = frozenset(("script", "style", "head", "title", "template"))
+_HIDDEN = {name: re.compile(f"</{name}", re.IGNORECASE) for name in ("script", "style", "title", "template")}
+"""Elements whose content is no text, and how each ends."""
+_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]{0,20})")
 
 
 def clean(text: str) -> str:
@@ -90,37 +92,38 @@ def presented_text(resource: dict[str, Any]) -> str:
 
 
 def plain(html: str) -> str:
-    """The words of an HTML document: tags stripped, a block a line, scripts and styles left out."""
-    reader = _Words()
-    reader.feed(html)
-    reader.close()
-    lines = (" ".join(line.split()) for line in clean("".join(reader.words)).split("\n"))
+    """The words of an HTML document: tags stripped, a block a line, scripts and titles left out.
+
+    One pass over text that anybody may have written: the standard library's parser takes time
+    quadratic in its length on broken tags. What never closes is shown as words rather than lost.
+    """
+    words: list[str] = []
+    place = 0
+    while (start := html.find("<", place)) >= 0:
+        words.append(_spaced(html[place:start]))
+        named = _TAG.match(html, start)
+        mark = "-->" if html.startswith("<!--", start) else ">"
+        end = html.find(mark, start) if named or html[start + 1 : start + 2] in {"!", "?"} else -2
+        if end == -1:
+            place = start
+            break
+        place = start + 1 if end == -2 else end + len(mark)
+        if end == -2:
+            words.append("<")
+        elif named:
+            name = named[2].lower()
+            if name in _BLOCKS:
+                words.append("\n")
+            elif name in _HIDDEN and not named[1]:
+                closing = _HIDDEN[name].search(html, place)
+                place = closing.start() if closing else place
+                if not closing:
+                    break
+    words.append(_spaced(html[place:]))
+    lines = (" ".join(line.split()) for line in clean("".join(words)).split("\n"))
     return "\n".join(line for line in lines if line)
 
 
-class _Words(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.words: list[str] = []
-        self._hidden = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _HIDDEN:
-            self._hidden += 1
-        if tag in _BLOCKS:
-            self.words.append("\n")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _BLOCKS:
-            self.words.append("\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in _HIDDEN:
-            self._hidden = max(0, self._hidden - 1)
-        if tag in _BLOCKS:
-            self.words.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if not self._hidden:
-            # Inside HTML a line break is a space; only a block ends a line.
-            self.words.append(" ".join(data.split("\n")))
+def _spaced(text: str) -> str:
+    # Inside HTML a line break is a space; only a block ends a line.
+    return unescape(" ".join(text.split("\n")))

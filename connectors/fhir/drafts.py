@@ -8,6 +8,7 @@ from typing import Any
 from connectors.errors import Conflict, Rejected
 from connectors.exchange import DraftReport, DraftStatus, PublishedReport
 from connectors.fhir.client import FhirClient, Stored, reference_of, version_of
+from connectors.fhir.elements import record, records
 from connectors.fhir.identifiers import IdentifierSystems, values_of
 from connectors.fhir.outcome import Absent
 from connectors.fhir.report import AIAST, draft_bundle, draft_numbers
@@ -152,13 +153,13 @@ def _checked(
     client: FhirClient, systems: IdentifierSystems, draft: DraftReport, current: Resource
 ) -> PublishedReport:
     """Compare what the server keeps with what was written."""
-    meta = current.get("meta") or {}
+    labels = records(record(current, "meta"), "security")
     kept = {
         "status": current.get("status") == draft.status.value,
         "text": draft.number in draft_numbers(current, systems),
         "report identifier": (systems.report, draft.case_id) in values_of(current),
         "accession": (systems.accession, draft.accession) in values_of(current),
-        "machine label": any(label.get("code") == AIAST["code"] for label in meta.get("security") or []),
+        "machine label": any(label.get("code") == AIAST["code"] for label in labels),
         "patient": same_patient(client, current, draft.patient) is True,
     }
     lost = [name for name, held in kept.items() if not held]

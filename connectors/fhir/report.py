@@ -21,6 +21,7 @@ from connectors.errors import Rejected
 from connectors.exchange import Coding, DraftReport, DraftStatus, PublishedReport
 from connectors.fhir.attachment import clean, narrative, page, presented
 from connectors.fhir.egress import draft_status
+from connectors.fhir.elements import record, records, text
 from connectors.fhir.identifiers import IDENTIFIER_TYPE, IdentifierSystems, query, study_identifier
 
 Resource = dict[str, Any]
@@ -247,7 +248,7 @@ def provenance_of(draft: DraftReport, systems: IdentifierSystems, *, target: str
 
 def code_of(procedure: Coding) -> Resource:
     """The ordered procedure as report code; LOINC 18748-4 beside its text when its system is local."""
-    text = clean(procedure.text).strip() or clean(procedure.code).strip()
+    words = clean(procedure.text).strip() or clean(procedure.code).strip()
     code, name = clean(procedure.code).strip(), procedure.system.strip()
     system = CODE_SYSTEMS.get(name.upper()) or (
         name if name.startswith(("http://", "https://", "urn:")) else ""
@@ -256,7 +257,7 @@ def code_of(procedure: Coding) -> Resource:
         coding = _filled({"system": system, "code": code, "display": clean(procedure.text).strip()})
     else:
         coding = dict(DIAGNOSTIC_IMAGING_STUDY)
-    return _filled({"coding": [coding], "text": text})
+    return _filled({"coding": [coding], "text": words})
 
 
 def draft_numbers(resource: Resource, systems: IdentifierSystems) -> list[int]:
@@ -265,19 +266,17 @@ def draft_numbers(resource: Resource, systems: IdentifierSystems) -> list[int]:
     A version is ours when its status is a draft's, it names no person, and its words hash to a tag of
     ours. A server may carry tags over to a human's version: the hash then no longer fits.
     """
-    status = resource.get("status")
+    status = text(resource, "status")
     if status not in {member.value for member in DraftStatus}:
         return []
     if resource.get("resultsInterpreter") or resource.get("performer"):
         return []
-    digest = _digest(status, str(resource.get("conclusion", "")).strip(), presented(resource))
-    meta = resource.get("meta")
-    tags = meta.get("tag") if isinstance(meta, dict) else None
+    digest = _digest(status, text(resource, "conclusion").strip(), presented(resource))
     numbers = []
-    for tag in tags if isinstance(tags, list) else []:
-        if isinstance(tag, dict) and tag.get("system") == systems.draft:
-            number, _, hashed = str(tag.get("code", "")).partition(".")
-            if hashed == digest and number.isdecimal():
+    for tag in records(record(resource, "meta"), "tag"):
+        if tag.get("system") == systems.draft:
+            number, _, hashed = text(tag, "code").partition(".")
+            if hashed == digest and number.isdecimal() and len(number) < 10:
                 numbers.append(int(number))
     return numbers
 

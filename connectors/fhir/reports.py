@@ -8,6 +8,7 @@ from typing import Any
 from connectors.errors import Conflict, Rejected
 from connectors.exchange import Patient, ReportStatus
 from connectors.fhir.client import FhirClient, reference_of
+from connectors.fhir.elements import record, records, text
 from connectors.fhir.identifiers import DICOM_UID, IdentifierSystems, escaped, token, values_of
 
 Resource = dict[str, Any]
@@ -68,12 +69,10 @@ def final_reports(
 
 def has_accession(report: Resource, systems: IdentifierSystems, accession: str) -> bool:
     """Whether one of the report's identifiers is this accession number."""
-    for identifier in report.get("identifier") or []:
-        if not isinstance(identifier, dict) or identifier.get("value") != accession:
+    for identifier in records(report, "identifier"):
+        if identifier.get("value") != accession:
             continue
-        codes = {
-            coding.get("code") for coding in (identifier.get("type") or {}).get("coding") or [] if coding
-        }
+        codes = {text(coding, "code") for coding in records(record(identifier, "type"), "coding")}
         if identifier.get("system") == systems.accession or not codes or codes & ACCESSION_TYPES:
             return True
     return False
@@ -97,12 +96,9 @@ def subject_identifiers(client: FhirClient, report: Resource) -> list[tuple[str,
 def same_study(client: FhirClient, report: Resource, study_instance_uid: str) -> bool:
     """Whether the report names this study or none at all."""
     uids: set[str] = set()
-    for reference in report.get("imagingStudy") or []:
+    for reference in records(report, "imagingStudy"):
         study = resolve(client, report, reference, kinds=frozenset({"ImagingStudy"})) or reference
-        if isinstance(study, dict):
-            uids |= {
-                value.removeprefix("urn:oid:") for system, value in values_of(study) if system == DICOM_UID
-            }
+        uids |= {value.removeprefix("urn:oid:") for system, value in values_of(study) if system == DICOM_UID}
     return not (uids and study_instance_uid) or study_instance_uid in uids
 
 
@@ -117,17 +113,8 @@ def resolve(
     if not isinstance(target, str):
         return None
     if target.startswith("#"):
-        contained = holder.get("contained")
-        return next(
-            (
-                one
-                for one in (contained if isinstance(contained, list) else [])
-                if isinstance(one, dict)
-                and one.get("id") == target.removeprefix("#")
-                and one.get("resourceType") in kinds
-            ),
-            None,
-        )
+        named = (one for one in records(holder, "contained") if one.get("id") == target.removeprefix("#"))
+        return next((one for one in named if text(one, "resourceType") in kinds), None)
     try:
         path = client.relative(target)
         return client.read(path) if path.partition("/")[0] in kinds else None

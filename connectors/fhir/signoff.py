@@ -13,6 +13,7 @@ from connectors.errors import Rejected
 from connectors.exchange import Patient, Practitioner, PublishedReport, SignedReport
 from connectors.fhir.attachment import clean, presented, presented_text
 from connectors.fhir.client import FhirClient, reference_of, version_of
+from connectors.fhir.elements import record, records, text, texts
 from connectors.fhir.identifiers import IdentifierSystems
 from connectors.fhir.outcome import Absent
 from connectors.fhir.report import draft_numbers
@@ -64,9 +65,7 @@ def read_signoff(
     others = final_reports(client, systems, keys, besides=published.reference, certain=True)
     # 3.
     if others:
-        latest = max(
-            others, key=lambda report: _moment((report.get("meta") or {}).get("lastUpdated")) or _NEVER
-        )
+        latest = max(others, key=lambda report: _moment(record(report, "meta").get("lastUpdated")) or _NEVER)
         return _signed(client, systems, keys, latest, before=None)
     if current is None:
         raise Absent(f"Expected our draft, came none: it was deleted. {Absent.next_step}")
@@ -82,7 +81,7 @@ def signer_of(client: FhirClient, report: Resource) -> Practitioner | None:
     organization (FHIR R4 DiagnosticReport): a bare display is believed only of the first.
     """
     for element, bare in (("resultsInterpreter", True), ("performer", False)):
-        for reference in report.get(element) or []:
+        for reference in records(report, element):
             person = _person(client, report, reference, bare=bare)
             if person is not None and person.printed_name:
                 return person
@@ -100,18 +99,18 @@ def _signed(
     # A RIS that edits the draft in place may leave parts of it as they were: those say nothing new.
     stale_form = before is not None and presented(before) == presented(report)
     stale_issued = before is not None and before.get("issued") == report.get("issued")
-    conclusion = clean(str(report.get("conclusion") or "")).strip()
+    conclusion = clean(text(report, "conclusion")).strip()
     changed_conclusion = before is not None and report.get("conclusion") != before.get("conclusion")
-    text = presented_text(report)
-    if conclusion and (not text or (stale_form and changed_conclusion)):
-        text = conclusion
+    words = presented_text(report)
+    if conclusion and (not words or (stale_form and changed_conclusion)):
+        words = conclusion
     issued = None if stale_issued else _moment(report.get("issued"))
     reference = reference_of(report)
     return SignedReport(
         accession=keys.accession if has_accession(report, systems, keys.accession) else "",
         patient=_patient(client, report, keys.patient),
         status=status_of(report),
-        text=text,
+        text=words,
         channel="fhir",
         source=f"{client.base_url}/{reference}",
         signer=signer_of(client, report),
@@ -136,60 +135,56 @@ def _patient(client: FhirClient, report: Resource, expected: Patient) -> Patient
 
 
 def _identifier(report: Resource) -> str:
-    for identifier in report.get("identifier") or []:
-        if isinstance(identifier, dict) and isinstance(identifier.get("value"), str):
-            codings = (identifier.get("type") or {}).get("coding") or []
-            if not any(coding.get("code") in ACCESSION_TYPES for coding in codings):
-                value: str = identifier["value"]
-                return value
+    for identifier in records(report, "identifier"):
+        codings = records(record(identifier, "type"), "coding")
+        if text(identifier, "value") and not any(text(one, "code") in ACCESSION_TYPES for one in codings):
+            return text(identifier, "value")
     return ""
 
 
-def _person(client: FhirClient, report: Resource, reference: object, *, bare: bool) -> Practitioner | None:
-    if not isinstance(reference, dict):
-        return None
+def _person(client: FhirClient, report: Resource, reference: Resource, *, bare: bool) -> Practitioner | None:
     resource = resolve(client, report, reference, kinds=PERSONS)
     if resource is not None and resource.get("resourceType") == "PractitionerRole":
         role = resource
-        resource = resolve(client, role, role.get("practitioner"), kinds=frozenset({"Practitioner"}))
-        reference = {**reference, **(role.get("practitioner") or {})}
+        resource = resolve(client, role, record(role, "practitioner"), kinds=frozenset({"Practitioner"}))
+        reference = {**reference, **record(role, "practitioner")}
     if resource is not None:
         named = _named(resource)
         if named.printed_name:
             return named
-    display = reference.get("display")
+    display = text(reference, "display")
     kind = _kind(reference)
-    if isinstance(display, str) and (kind in PERSONS or (bare and not kind)):
+    if display and (kind in PERSONS or (bare and not kind)):
         return Practitioner(family_name=" ".join(clean(display).split()))
     return None
 
 
 def _kind(reference: Resource) -> str:
     """Type that a reference claims to lead to; empty when it does not say."""
-    target = str(reference.get("reference") or "")
+    target = text(reference, "reference")
     steps = target.partition("/_history/")[0].split("/")
     if target.startswith("#"):
         return "contained"
-    return steps[-2] if len(steps) > 1 else str(reference.get("type") or "")
+    return steps[-2] if len(steps) > 1 else text(reference, "type")
 
 
 def _named(resource: Resource) -> Practitioner:
-    names = [name for name in resource.get("name") or [] if isinstance(name, dict)]
-    names.sort(key=lambda name: name.get("use") not in {"official", "usual", None})
+    names = records(resource, "name")
+    names.sort(key=lambda name: text(name, "use") not in {"official", "usual", ""})
     name = names[0] if names else {}
-    identifiers = [one.get("value") for one in resource.get("identifier") or [] if isinstance(one, dict)]
-    family = clean(str(name.get("family") or "")).strip()
-    given = clean(" ".join(map(str, name.get("given") or []))).strip()
+    identifiers = [text(one, "value") for one in records(resource, "identifier")]
+    family = clean(text(name, "family")).strip()
+    given = clean(" ".join(texts(name, "given"))).strip()
     return Practitioner(
-        identifier=str(next(filter(None, identifiers), "")),
-        family_name=family if family or given else clean(str(name.get("text") or "")).strip(),
+        identifier=next(filter(None, identifiers), ""),
+        family_name=family if family or given else clean(text(name, "text")).strip(),
         given_name=given,
-        prefix=clean(" ".join(map(str, name.get("prefix") or []))).strip() if family or given else "",
+        prefix=clean(" ".join(texts(name, "prefix"))).strip() if family or given else "",
     )
 
 
 def _stored_at(report: Resource) -> datetime | None:
-    return _moment((report.get("meta") or {}).get("lastUpdated"))
+    return _moment(record(report, "meta").get("lastUpdated"))
 
 
 def _moment(value: object) -> datetime | None:

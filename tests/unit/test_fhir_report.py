@@ -260,3 +260,40 @@ def test_attachment_of_another_kind_is_not_report_text(kind: str) -> None:
 def test_attachment_that_is_no_base64_is_not_report_text() -> None:
     """Broken data is passed over."""
     assert presented_text({"presentedForm": [{"contentType": "text/plain", "data": "a"}]}) == ""
+
+
+@given(st.text(alphabet="<>![]-/?&;#=\"' apscriptCDATA", max_size=40))
+@example("<![if x]>words")
+@example("<![CDATA[words")
+@example("<!DOCTYPE [<!x]>words")
+def test_any_markup_is_read_without_an_error(html: str) -> None:
+    """Broken HTML gives words or none, never an exception."""
+    assert isinstance(plain(html), str)
+
+
+@pytest.mark.parametrize(
+    "piece", ["<", "<a ", "<!--", "<a href='", "<script>", "</", "<?", "&", "<![CDATA[", "<p"]
+)
+@pytest.mark.timeout(20)
+def test_broken_markup_of_a_megabyte_is_read_in_one_pass(piece: str) -> None:
+    """Reading takes time in proportion to length, whatever is left open."""
+    assert isinstance(plain(piece * (2**20 // len(piece))), str)
+
+
+@pytest.mark.parametrize(
+    ("html", "words"),
+    [
+        ("No effusion <5 mm", "No effusion <5 mm"),
+        ("a < b and b > a", "a < b and b > a"),
+        ("kept <b", "kept <b"),
+        ("kept <!-- open", "kept <!-- open"),
+        ("a<!-- <p> not --> b", "a b"),
+        ("<title>never closed", "never closed"),
+        ("<SCRIPT>x<y</Script>words", "words"),
+        ("one<BR>two<br/>three", "one\ntwo\nthree"),
+        ("&lt;b&gt;", "<b>"),
+    ],
+)
+def test_words_of_html_are_kept(html: str, words: str) -> None:
+    """Text that looks like markup is not lost, and what is markup is not shown."""
+    assert plain(html) == words

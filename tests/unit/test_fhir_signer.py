@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from connectors.exchange import Practitioner
+from connectors.errors import ExchangeError
+from connectors.exchange import Patient, Practitioner, PublishedReport
 from connectors.fhir.client import FhirClient
-from connectors.fhir.signoff import signer_of
+from connectors.fhir.signoff import read_signoff, signer_of
 
 BASE = "http://fhir.test/r4"
 SERVER: dict[str, dict[str, Any]] = {
@@ -132,3 +137,82 @@ def test_contained_practitioner_is_the_signer() -> None:
     """Some RIS put the person into the report itself."""
     person = {**SERVER["Practitioner/rosa"], "id": "p"}
     assert signer(resultsInterpreter=[{"reference": "#p"}], contained=[person]) == ROSA
+
+
+def misshapen(report: dict[str, Any], junk: object, place: tuple[str, ...]) -> dict[str, Any]:
+    """The report with junk at one place."""
+    altered = json.loads(json.dumps(report))
+    node: Any = altered
+    for step in place[:-1]:
+        node = node[0] if isinstance(node, list) else node[step]
+    (node[0] if isinstance(node, list) else node)[place[-1]] = junk
+    return altered
+
+
+@given(
+    junk=st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5)),
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=2), st.dictionaries(st.text(max_size=5), inner, max_size=2)
+        ),
+        max_leaves=4,
+    ),
+    place=st.sampled_from(
+        [
+            ("status",),
+            ("identifier",),
+            ("identifier", "type"),
+            ("identifier", "value"),
+            ("identifier", "type", "coding"),
+            ("subject",),
+            ("subject", "reference"),
+            ("imagingStudy",),
+            ("imagingStudy", "identifier"),
+            ("resultsInterpreter",),
+            ("resultsInterpreter", "reference"),
+            ("resultsInterpreter", "display"),
+            ("performer",),
+            ("presentedForm",),
+            ("presentedForm", "data"),
+            ("presentedForm", "contentType"),
+            ("conclusion",),
+            ("issued",),
+            ("contained",),
+            ("meta",),
+            ("meta", "tag"),
+            ("meta", "versionId"),
+            ("meta", "lastUpdated"),
+        ]
+    ),
+)
+def test_misshapen_report_is_read_or_refused_as_our_own_error(junk: object, place: tuple[str, ...]) -> None:
+    """Whatever stands in any element of another program's report: a sign-off, nothing, or our own errors."""
+    report = {
+        "resourceType": "DiagnosticReport",
+        "id": "9",
+        "status": "final",
+        "meta": {"versionId": "2", "lastUpdated": "2026-01-01T00:00:00Z", "tag": []},
+        "identifier": [{"type": {"coding": [{"code": "ACSN"}]}, "value": "A1"}],
+        "subject": {"reference": "Patient/1", "identifier": {"value": "P1"}},
+        "imagingStudy": [{"identifier": {"system": "urn:dicom:uid", "value": "urn:oid:1.2"}}],
+        "resultsInterpreter": [{"reference": "Practitioner/rosa", "display": "x"}],
+        "presentedForm": [{"contentType": "text/plain", "data": "eA=="}],
+        "conclusion": "x",
+        "issued": "2026-01-01T00:00:00Z",
+    }
+    altered = misshapen(report, junk, place)
+    found = {"resourceType": "Bundle", "entry": [{"resource": altered}]}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            return httpx.Response(200, json=found)
+        return httpx.Response(
+            200, json=altered if "DiagnosticReport" in request.url.path else SERVER["Practitioner/rosa"]
+        )
+
+    with FhirClient(BASE, transport=httpx.MockTransport(answer)) as client:
+        for reference in ("DiagnosticReport/9", "DiagnosticReport/8"):
+            with suppress(ExchangeError):
+                read_signoff(
+                    client, PublishedReport(reference, "1", ""), accession="A1", patient=Patient("P1")
+                )

@@ -245,6 +245,15 @@ def test_a_whole_series_is_asked_for_in_one_request(tmp_path: Path) -> None:
     assert sorted(path.read_bytes() for path in tmp_path.iterdir()) == [b"a", b"b", b"c"]
 
 
+def test_a_byte_over_the_cap_is_refused(tmp_path: Path) -> None:
+    """Three bytes into a cap of two: refused while they stream, and nothing is kept."""
+    with peer(series_list(3), parts(b"a", b"b", b"c")) as (url, _):
+        client = DicomwebClient(url)
+        with client, pytest.raises(Malformed, match="byte cap"):
+            client.fetch_study(STUDY, tmp_path, byte_cap=2)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("accession", ["*", "A?", "A\\B", "", " ", "A\nB", "A" * (LONGEST_ACCESSION + 1)])
 def test_an_accession_that_could_match_others_is_not_sent(accession: str) -> None:
     """Wildcards (PS3.4 section C.2.2.2) would bring another patient's study."""

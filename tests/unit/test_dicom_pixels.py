@@ -461,6 +461,8 @@ def test_the_sizes_in_codestreams_are_read() -> None:
     ):
         dataset = dcmread(get_testdata_file(name, download=False))
         assert shape_in(get_frame(dataset.PixelData, 0)) == shape
+    siz = b"\xff\x4f\xff\x51" + struct.pack(">HHIIII", 41, 0, 300, 200, 20, 10)  # 20 and 10 are the offset
+    assert shape_in(siz) == (190, 280)
     assert shape_in(b"no codestream") is None
     assert shape_in(b"") is None
 

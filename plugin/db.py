@@ -267,7 +267,11 @@ APPEND_ONLY = {
         "FOR EACH STATEMENT EXECUTE FUNCTION audit_leaves_append_only()",
     ),
 }
-"""By dialect, what makes the log append-only; the migration runs the same statements."""
+"""By dialect, what makes the log append-only; declared with its table, as a migration creates it."""
+
+for _dialect, _statements in APPEND_ONLY.items():
+    for _statement in _statements:
+        event.listen(AuditLeaf.__table__, "after_create", sa.DDL(_statement).execute_if(dialect=_dialect))
 
 
 class Database:

@@ -5,12 +5,25 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from plugin.db import APPEND_ONLY
-
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+APPEND_ONLY = {
+    "sqlite": (
+        "CREATE TRIGGER audit_leaves_no_update BEFORE UPDATE ON audit_leaves "
+        "BEGIN SELECT RAISE(ABORT, 'audit leaves are only ever added'); END",
+        "CREATE TRIGGER audit_leaves_no_delete BEFORE DELETE ON audit_leaves "
+        "BEGIN SELECT RAISE(ABORT, 'audit leaves are only ever added'); END",
+    ),
+    "postgresql": (
+        "CREATE FUNCTION audit_leaves_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'audit leaves are only ever added'; END $$",
+        "CREATE TRIGGER audit_leaves_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_leaves "
+        "FOR EACH STATEMENT EXECUTE FUNCTION audit_leaves_append_only()",
+    ),
+}
 
 SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -52,7 +65,8 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
-            "state IN ('RECEIVED', 'READY', 'DRAFTED', 'PUBLISHED', 'SIGNED', 'SUPERSEDED', 'WITHHELD', 'HELD', 'FAILED', 'CANCELLED')",
+            "state IN ('RECEIVED', 'READY', 'DRAFTED', 'PUBLISHED', 'SIGNED', "
+            "'SUPERSEDED', 'WITHHELD', 'HELD', 'FAILED', 'CANCELLED')",
             name=op.f("ck_cases_state"),
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_cases")),

@@ -64,8 +64,15 @@ def test_a_picture_is_served_as_it_is_kept(site: WebSite) -> None:
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize("path", ["drafts/2/pictures/0.png", "drafts/1/pictures/1.png", "drafts/x/pictures/0.png",
-                                  f"drafts/{'9' * 5000}/pictures/0.png"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "drafts/2/pictures/0.png",
+        "drafts/1/pictures/1.png",
+        "drafts/x/pictures/0.png",
+        f"drafts/{'9' * 5000}/pictures/0.png",
+    ],
+)
 def test_a_picture_that_is_not_there_is_not_found(site: WebSite, path: str) -> None:
     """Another draft, another picture, no number, or a number without end."""
     assert site.client.get(f"/cases/{site.drafted('A1')}/{path}").status_code == 404

@@ -83,10 +83,15 @@ def _migrated() -> Path:
 class WebSite:
     """The pages over a database of their own."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        path = folder / "prelim.sqlite"
-        shutil.copy(_migrated(), path)
-        self.database = Database(f"sqlite:///{path}")
+    def __init__(self, folder: Path, database_url: str = "", **settings: Any) -> None:
+        """On a fresh SQLite file in `folder`, or on the empty database that is named."""
+        if database_url:
+            self.database = Database(database_url)
+            migrate(self.database)
+        else:
+            path = folder / "prelim.sqlite"
+            shutil.copy(_migrated(), path)
+            self.database = Database(f"sqlite:///{path}")
         self.settings = Settings(database_url=self.database.url, **settings)
         self.app = create_app(self.database, self.settings)
         self.jobs: list[Job] = []

@@ -141,3 +141,18 @@ def test_a_patient_name_is_text_and_never_markup(site: WebSite) -> None:
     assert "<script" not in page + site.get("/")
     assert "<img src=x" not in site.get("/")
     assert "&lt;script&gt;" in site.get("/")
+
+
+def test_the_pages_say_the_same_on_postgresql(tmp_path: Path, postgres_url: str) -> None:
+    """Search, case, log and metrics do not depend on SQLite."""
+    site = WebSite(tmp_path, database_url=postgres_url)
+    case_id = site.published("A1", patient=MUELLER)
+    site.report("A1", "Findings\nNone.", patient=MUELLER)
+    site.order("A2")
+    assert listed(site, "?text=müller+chest") == ["A1"]
+    assert "A2" in site.get("/")
+    assert "untouched" not in site.get(f"/cases/{case_id}")
+    assert site.json("/api/audit?signer=OSEI&action=case")["entries"]
+    assert site.json("/api/audit/verify")["verified"] is True
+    assert 'prelim_cases{state="SIGNED"} 1\n' in site.get("/metrics")
+    site.database.close()

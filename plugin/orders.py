@@ -5,6 +5,7 @@ Nothing here talks to a peer: the work that a change causes is enqueued in the s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import sqlalchemy as sa
@@ -100,17 +101,24 @@ def take_study(session: Session, ref: StudyRef, enqueue: Enqueue, actor: str) ->
         return None
     session.merge(row)
     session.flush()
-    case = _case_of(session, row)
+    cases = _cases_of(session, row)
     record(
         session,
         actor,
         "study.announced" if known is None else "study.grew",
-        case_id=case.id if case else None,
+        case_id=cases[0].id if cases else None,
         details={"instances": ref.instance_count, "modalities": list(ref.modalities)},
     )
-    if case and CaseState(case.state) in OURS_TO_DRAFT and case.order:
-        match(session, case, enqueue, actor, None)
-    return case
+    for case in cases:
+        if CaseState(case.state) not in OURS_TO_DRAFT or not case.order:
+            continue
+        # What was announced, not only what is matched: images of somebody else under an accession hold it.
+        differing = _differing(order_from_json(case.order), row)
+        if differing:
+            hold(session, case, actor, " ".join(differing))
+        else:
+            match(session, case, enqueue, actor, None)
+    return cases[0] if cases else None
 
 
 def _same(known: Study, row: Study) -> bool:
@@ -122,14 +130,14 @@ def _same(known: Study, row: Study) -> bool:
     )
 
 
-def _case_of(session: Session, study: Study) -> Case | None:
-    if study.accession:
-        case = find_case(session, study.accession)
-        if case:
-            return case
-    return session.scalars(
-        sa.select(Case).where(Case.study_instance_uid == study.study_instance_uid).order_by(Case.created_at)
-    ).first()
+def _cases_of(session: Session, study: Study) -> Sequence[Case]:
+    """The cases that a study concerns: its accession's first, then any that names it or was drafted from it."""
+    concerned = sa.or_(
+        sa.and_(Case.accession == study.accession, sa.literal(bool(study.accession))),
+        Case.study_instance_uid == study.study_instance_uid,
+    )
+    first = sa.case((Case.accession == study.accession, 0), else_=1)
+    return session.scalars(sa.select(Case).where(concerned).order_by(first, Case.created_at)).all()
 
 
 def _study_of(session: Session, order: Order) -> Study | None:
@@ -142,6 +150,16 @@ def _study_of(session: Session, order: Order) -> Study | None:
     ).first()
 
 
+def _differing(order: Order, study: Study) -> tuple[str, ...]:
+    return disagreements(
+        "the order",
+        "the images",
+        patients=(order.patient, study_patient(study)),
+        accessions=(order.accession, study.accession),
+        studies=(order.study_instance_uid, study.study_instance_uid),
+    )
+
+
 def match(session: Session, case: Case, enqueue: Enqueue, actor: str, message_id: int | None) -> None:
     """Bring order and images together: a draft is due, or the case is held, or it waits."""
     order = order_from_json(case.order)
@@ -149,13 +167,7 @@ def match(session: Session, case: Case, enqueue: Enqueue, actor: str, message_id
     if study is None:
         case.reason = "Waiting for the images."
         return
-    differing = disagreements(
-        "the order",
-        "the images",
-        patients=(order.patient, study_patient(study)),
-        accessions=(order.accession, study.accession),
-        studies=(order.study_instance_uid, study.study_instance_uid),
-    )
+    differing = _differing(order, study)
     if differing:
         hold(session, case, actor, " ".join(differing), message_id)
         return

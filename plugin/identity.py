@@ -27,7 +27,7 @@ def disagreements(
     first, second = patients
     if not first.identifier or not second.identifier:
         silent = one if not first.identifier else other
-        found.append(f"{silent.capitalize()} carries no patient identifier.")
+        found.append(f"No patient identifier comes with {silent}.")
     elif first.identifier.strip() != second.identifier.strip():
         found.append(f"The patient identifier of {one} is not that of {other}.")
     elif _differ(first.assigning_authority, second.assigning_authority):

@@ -131,7 +131,7 @@ def _same(known: Study, row: Study) -> bool:
 
 
 def _cases_of(session: Session, study: Study) -> Sequence[Case]:
-    """The cases that a study concerns: its accession's first, then any that names it or was drafted from it."""
+    """The cases that a study concerns: that of its accession first, then any that names it."""
     concerned = sa.or_(
         sa.and_(Case.accession == study.accession, sa.literal(bool(study.accession))),
         Case.study_instance_uid == study.study_instance_uid,

@@ -39,11 +39,13 @@ def judge(report: SignedReport) -> Verdict:
     not ourselves make one together.
     """
     application = re.split(r"[|^]", report.source, maxsplit=1)[0].strip().upper()
-    signer = report.signer.printed_name.strip() if report.signer else ""
-    if application == OUR_NAME or signer.upper() == OUR_NAME:
+    signer = report.signer
+    # A title alone ("Dr.") names nobody.
+    named = signer is not None and bool(signer.family_name.strip() or signer.given_name.strip())
+    if application == OUR_NAME or (signer and signer.printed_name.strip().upper() == OUR_NAME):
         return Verdict.OURS
     if report.status.is_final:
-        return Verdict.SIGNED if signer else Verdict.UNATTRIBUTED
+        return Verdict.SIGNED if named else Verdict.UNATTRIBUTED
     if report.status in {ReportStatus.PRELIMINARY, ReportStatus.PARTIAL}:
         return Verdict.SUPERSEDED
     return Verdict.NOTED
@@ -55,14 +57,15 @@ def sections_of(text: str, titles: Sequence[str]) -> list[tuple[str, str]]:
     A title counts where it begins a line, alone or before a colon, in any case. What stands before the
     first title, or all of it when no title is found, is a section without a title.
     """
-    names = {title.casefold(): title for title in titles}
-    pattern = "|".join(re.escape(title) for title in sorted(titles, key=len, reverse=True))
-    heading = re.compile(rf"^[ \t]*({pattern})[ \t]*(?::|$)", re.IGNORECASE) if titles else None
+    longest_first = sorted(titles, key=len, reverse=True)
+    # One group a title: which one matched is not looked up by its letters, for not all of them fold alike.
+    pattern = "|".join(f"({re.escape(title)})" for title in longest_first)
+    heading = re.compile(rf"^[ \t]*(?:{pattern})[ \t]*(?::|$)", re.IGNORECASE) if titles else None
     found: list[tuple[str, list[str]]] = [("", [])]
     for line in text.splitlines():
         match = heading.match(line) if heading else None
         if match:
-            found.append((names[match[1].casefold()], [line[match.end() :]]))
+            found.append((longest_first[(match.lastindex or 1) - 1], [line[match.end() :]]))
         else:
             found[-1][1].append(line)
     joined = [(title, " ".join(" ".join(lines).split())) for title, lines in found]

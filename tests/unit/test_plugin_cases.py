@@ -96,7 +96,7 @@ def test_a_refused_move_leaves_no_trace(database: Database, now: CaseState, then
     with database.write() as session:
         case = open_case(session, "ACC1", ACTOR, None, "order")
         case.state = now.value
-    with pytest.raises(ForbiddenMove), database.write() as session:
+    with database.write() as session, pytest.raises(ForbiddenMove):
         move(session, session.get_one(Case, case.id), then, ACTOR)
     with database.read() as session:
         assert session.get_one(Case, case.id).state == now
@@ -112,7 +112,7 @@ def test_the_database_refuses_a_state_that_is_none(database: Database) -> None:
 @pytest.mark.parametrize("status", ["final", "amended", "FINAL", ""])
 def test_the_database_refuses_a_draft_that_is_final(database: Database, status: str) -> None:
     """No draft can be stored with another status than preliminary or partial."""
-    with pytest.raises(sa.exc.IntegrityError), database.write() as session:
+    with pytest.raises(sa.exc.IntegrityError), database.write() as session:  # noqa: PT012
         take_study(session, a_study(), Jobs().enqueue, ACTOR)
         store_draft(session, take_order(session, an_order(), Jobs().enqueue, ACTOR)).status = status
 

@@ -12,7 +12,7 @@ class ExchangeError(Exception):
 
 
 class Unreachable(ExchangeError):
-    """The peer did not answer, or answered that it cannot now: nothing is known to be wrong with what we sent."""
+    """The peer did not answer, or cannot now; nothing is known to be wrong with what we sent."""
 
     next_step = "Send the same thing again later."
 

@@ -6,7 +6,7 @@ these, never the reverse.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 
@@ -41,7 +41,12 @@ class ReportStatus(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether this status closes a report: final, or a change of one that was final."""
-        return self in {ReportStatus.FINAL, ReportStatus.AMENDED, ReportStatus.CORRECTED, ReportStatus.APPENDED}
+        return self in {
+            ReportStatus.FINAL,
+            ReportStatus.AMENDED,
+            ReportStatus.CORRECTED,
+            ReportStatus.APPENDED,
+        }
 
 
 class DraftStatus(StrEnum):
@@ -187,7 +192,9 @@ class DraftReport:
     author: DraftAuthor
     placer_order_number: str = ""
     filler_order_number: str = ""
-    ordering_provider: Practitioner | None = field(default=None)
+    ordering_provider: Practitioner | None = None
+    studied_on: date | None = None
+    """The day on which the images were taken; None when they do not say."""
 
     @property
     def text(self) -> str:

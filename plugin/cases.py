@@ -30,7 +30,7 @@ class CaseState(StrEnum):
     """The order was cancelled."""
 
 
-class ForbiddenMove(Exception):  # noqa: N818 - reads as what it is
+class ForbiddenMove(Exception):
     """A case was asked to make a move that its life does not have."""
 
 

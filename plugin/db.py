@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -159,6 +159,8 @@ class DraftRecord(Base):
     prompt_version: Mapped[str]
     tokens: Mapped[int]
     seconds: Mapped[float]
+    studied_on: Mapped[date | None]
+    """The day on which the images were taken, as they say."""
     written_at: Mapped[datetime]
     reference: Mapped[str]
     """DiagnosticReport/ID once published, else empty."""
@@ -271,7 +273,7 @@ APPEND_ONLY = {
 
 for _dialect, _statements in APPEND_ONLY.items():
     for _statement in _statements:
-        event.listen(AuditLeaf.__table__, "after_create", sa.DDL(_statement).execute_if(dialect=_dialect))
+        event.listen(AuditLeaf.__table__, "after_create", sa.DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]
 
 
 class Database:
@@ -284,6 +286,9 @@ class Database:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         self._writing = self.engine.execution_options(prelim_write=True)
+        # SQLite's reads are snapshots by themselves in WAL mode.
+        snapshot = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        self._reading = self.engine.execution_options(**snapshot)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -295,8 +300,8 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """One transaction that only reads."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        """One transaction that only reads, and sees the database as it was when it began."""
+        with Session(self._reading, expire_on_commit=False) as session:
             yield session
 
     def close(self) -> None:

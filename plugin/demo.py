@@ -38,7 +38,7 @@ Tell = Callable[[str], None]
 """Takes one line for the person who watches."""
 
 
-class DemoFailed(Exception):  # noqa: N818 - reads as what it is
+class DemoFailed(Exception):
     """The main job did not come to its end."""
 
 

@@ -57,7 +57,7 @@ def _found(name: str, look: Callable[[Settings], str], settings: Settings) -> Fi
         return Finding(name, False, str(error))
 
 
-class _Ill(Exception):  # noqa: N818 - a finding, not a fault of the program
+class _Ill(Exception):
     pass
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from connectors.dicomweb.client import DicomwebClient
@@ -17,7 +17,7 @@ from plugin.cases import CaseState
 from plugin.casework import Enqueue, Job, hold, move
 from plugin.db import Case, Database, Picture, now
 from plugin.identity import disagreements
-from plugin.pictures import Shown, pictures
+from plugin.pictures import pictures
 from plugin.retry import retry
 from plugin.settings import Settings
 
@@ -82,7 +82,7 @@ class Drafting:
         except WeightsError as error:
             self._fail(case_id, number, f"The model could not be loaded: {error}")
             return
-        self._store(case_id, number, draft, pictures(series, draft))  # 6
+        self._store(case_id, number, draft, series)  # 6
 
     def _series(self, study: str) -> Series:
         settings = self._settings
@@ -95,13 +95,14 @@ class Drafting:
                 max_voxels=MAX_VOXELS,
             )
 
-    def _store(self, case_id: str, number: int, draft: Draft, shown: Sequence[Shown]) -> None:
+    def _store(self, case_id: str, number: int, draft: Draft, series: Series) -> None:
+        shown = pictures(series, draft)
         with self._database.write() as session:
             case = session.get_one(Case, case_id)
             if not _due(case, number):
                 record(session, ACTOR, "draft.dropped", case_id=case_id, details={"draft": number})
                 return
-            row = translate.draft_row(case, draft, self._settings.draft_status, now())
+            row = translate.draft_row(case, draft, self._settings.draft_status, now(), series.study_date)
             session.add(row)
             session.flush()
             for ordinal, picture in enumerate(shown):

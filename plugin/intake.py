@@ -29,7 +29,7 @@ PROCESSED, REFUSED, QUARANTINED = "PROCESSED", "REFUSED", "QUARANTINED"
 log = logging.getLogger(__name__)
 
 
-class UnknownMessage(Exception):  # noqa: N818 - reads as what it is
+class UnknownMessage(Exception):
     """No message has this number."""
 
 

@@ -39,7 +39,7 @@ def migrate(database: Database, revision: str = "head") -> None:
     DBOS.migrate(database.url)
 
 
-class OutOfDate(Exception):  # noqa: N818 - reads as what it is
+class OutOfDate(Exception):
     """The database's tables are not those of this version."""
 
 

@@ -15,7 +15,7 @@ REPLAYABLE = frozenset(
 )
 
 
-class NotReplayable(Exception):  # noqa: N818 - reads as what it is
+class NotReplayable(Exception):
     """The case's state leaves nothing to try again."""
 
 

@@ -19,7 +19,7 @@ from plugin.signoff import Verdict, changes, judge
 from plugin.translate import order_from_json, published
 
 
-class Mismatch(Exception):  # noqa: N818 - reads as what it is
+class Mismatch(Exception):
     """A report speaks of another patient or study than its case; nothing was changed."""
 
 

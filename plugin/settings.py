@@ -149,6 +149,9 @@ class Settings:
     mllp_connections: int = _setting(200, _whole(1, 10000), "HL7 connections open at the same time")
     http_host: str = _setting("127.0.0.1", _text, "address the pages bind to")
     http_port: int = _setting(8765, _whole(0, 65535), "port of the pages; 0 takes a free one")
+    http_hosts: tuple[str, ...] = _setting(
+        ("localhost", "127.0.0.1"), _names, "names under which the pages answer; add the proxy's public one"
+    )
     web_user_header: str = _setting(
         "",
         _header,

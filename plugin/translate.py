@@ -103,7 +103,9 @@ def _sentence(sentence: Sentence) -> dict[str, Any]:
     return asdict(sentence)
 
 
-def draft_row(case: Case, draft: Draft, status: DraftStatus, at: datetime) -> DraftRecord:
+def draft_row(
+    case: Case, draft: Draft, status: DraftStatus, at: datetime, studied_on: date | None = None
+) -> DraftRecord:
     """A draft as the table keeps it."""
     return DraftRecord(
         case_id=case.id,
@@ -122,6 +124,7 @@ def draft_row(case: Case, draft: Draft, status: DraftStatus, at: datetime) -> Dr
         prompt_version=draft.card.prompt_version,
         tokens=draft.tokens,
         seconds=draft.seconds,
+        studied_on=studied_on,
         written_at=at,
         reference="",
         version="",
@@ -149,6 +152,7 @@ def draft_report(case: Case, row: DraftRecord) -> DraftReport:
         placer_order_number=order.placer_order_number,
         filler_order_number=order.filler_order_number,
         ordering_provider=order.ordering_provider,
+        studied_on=row.studied_on,
     )
 
 

@@ -26,7 +26,7 @@ REPORT_THREADS = 4
 log = logging.getLogger(__name__)
 
 
-class NameTaken(Exception):  # noqa: N818 - reads as what it is
+class NameTaken(Exception):
     """Another live worker has this worker's name."""
 
 

@@ -17,7 +17,7 @@ LARGEST_SCALE = 1e9
 _MOST_FRAMES = 100_000
 
 
-class Unusable(Exception):  # noqa: N818 - reads as a word: the image is unusable
+class Unusable(Exception):
     """The file is sound DICOM but no slice that a volume can be made of; the message says why."""
 
 

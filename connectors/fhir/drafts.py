@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from connectors.errors import Conflict, Rejected
@@ -37,7 +36,6 @@ def publish(
     *,
     systems: IdentifierSystems | None = None,
     known: PublishedReport | None = None,
-    studied_at: datetime | None = None,
 ) -> PublishedReport:
     """Write the draft, read it back, and say where it stands. Safe to repeat after any failure.
 
@@ -54,7 +52,7 @@ def publish(
     """
     systems = systems or IdentifierSystems()
     # 1.
-    bundle = draft_bundle(draft, systems=systems, known=known, studied_at=studied_at)
+    bundle = draft_bundle(draft, systems=systems, known=known)
     # 2.
     current = _current(client, systems, draft, known)
     if current is not None and draft.number in draft_numbers(current, systems):
@@ -69,7 +67,7 @@ def publish(
         )
     # 4.
     if base != known:
-        bundle = draft_bundle(draft, systems=systems, known=base, studied_at=studied_at)
+        bundle = draft_bundle(draft, systems=systems, known=base)
     stored = client.transaction(bundle)[_REPORT_ENTRY]
     # 5.
     return _read_back(client, systems, draft, stored, base)

@@ -59,13 +59,11 @@ def draft_bundle(
     *,
     systems: IdentifierSystems | None = None,
     known: PublishedReport | None = None,
-    studied_at: datetime | None = None,
 ) -> Resource:
     """The transaction Bundle that writes this draft.
 
     known: where an earlier draft of the case stands; its version is then replaced under If-Match.
     Without it the report is created unless one with our identifier exists (If-None-Exist).
-    studied_at: when the images were taken; said to be unknown when not given.
 
     Raises ForbiddenStatus for any status but preliminary and partial, Rejected when the draft cannot
     be written as FHIR.
@@ -81,7 +79,7 @@ def draft_bundle(
     report_url = known.reference if known else _urn(draft, "report")
     patient = patient_of(draft, systems)
     device = device_of(draft, systems)
-    report = report_of(draft, systems, subject=_urn(draft, "patient"), studied_at=studied_at)
+    report = report_of(draft, systems, subject=_urn(draft, "patient"))
     if known:
         report["id"] = known.reference.partition("/")[2]
         report_request = {"method": "PUT", "url": known.reference, "ifMatch": f'W/"{known.version}"'}
@@ -155,9 +153,7 @@ def device_of(draft: DraftReport, systems: IdentifierSystems) -> Resource:
     }
 
 
-def report_of(
-    draft: DraftReport, systems: IdentifierSystems, *, subject: str, studied_at: datetime | None
-) -> Resource:
+def report_of(draft: DraftReport, systems: IdentifierSystems, *, subject: str) -> Resource:
     """The DiagnosticReport. subject: reference or urn of the Patient."""
     status = draft_status(draft.status)
     html = page(draft)
@@ -201,8 +197,8 @@ def report_of(
     }
     if conclusion:
         report["conclusion"] = conclusion
-    if studied_at is not None:
-        report["effectiveDateTime"] = _instant(studied_at)
+    if draft.studied_on is not None:
+        report["effectiveDateTime"] = draft.studied_on.isoformat()
     else:
         # US Core requires effective[x] from preliminary on; drafting time would be a false study time.
         report["_effectiveDateTime"] = {"extension": [{"url": DATA_ABSENT, "valueCode": "unknown"}]}

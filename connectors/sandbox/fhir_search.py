@@ -9,7 +9,7 @@ from typing import Any
 Resource = dict[str, Any]
 
 
-class Refusal(Exception):  # noqa: N818 - reads as a word
+class Refusal(Exception):
     """A request that the server does not carry out."""
 
     def __init__(self, status: int, code: str, text: str, *, expression: str = "") -> None:

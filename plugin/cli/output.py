@@ -14,7 +14,7 @@ Command = TypeVar("Command", bound=click.Command)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 
 
-class Failure(Exception):  # noqa: N818 - reads as what it is
+class Failure(Exception):
     """A command could not do its work; the words say what to do."""
 
 

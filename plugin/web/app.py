@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 
 from flask import Flask, Response, abort, jsonify, make_response, render_template, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, SecurityError
 
 from plugin.cases import CaseState
 from plugin.db import Database
@@ -41,6 +41,8 @@ def create_app(database: Database, settings: Settings) -> Flask:
     app = Flask(__name__)
     # A method that we do not list must not be answered in our name.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    # A page on the internet may point its own name at our address (DNS rebinding): only our names count.
+    app.config["TRUSTED_HOSTS"] = [*settings.http_hosts, settings.http_host]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.jinja_env.trim_blocks = True
@@ -78,6 +80,9 @@ def _bad_query(error: BadQuery) -> Response:
 
 
 def _refused(error: HTTPException) -> Response:
+    if isinstance(error, SecurityError):
+        # Without a host that is ours no address can be written, so no page either.
+        return Response("This is not a name under which the pages answer (PRELIM_HTTP_HOSTS).\n", 400)
     status = error.code or 500
     answer = _answer(status, SENTENCES.get(status, error.name + "."))
     if status == 405:

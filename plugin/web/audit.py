@@ -139,9 +139,6 @@ def register(app: Flask, database: Database) -> None:
         except ValueError as error:
             raise BadQuery(str(error)) from None
         with database.read() as session:
-            if database.engine.dialect.name == "postgresql":
-                # Entries that are added meanwhile must not look like a broken head: one snapshot for all.
-                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             return verify(session, checkpoint), against
 
     @pages.get("/audit/verify")

@@ -14,7 +14,7 @@ HIGHEST = 10**15
 """No position or limit is larger."""
 
 
-class BadQuery(Exception):  # noqa: N818 - reads as what it is
+class BadQuery(Exception):
     """A query string that cannot be answered; the message says why and repeats none of it."""
 
 

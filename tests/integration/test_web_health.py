@@ -176,3 +176,13 @@ def test_what_is_no_header_name_is_refused(value: str) -> None:
     """A value that no request could carry would silently name nobody."""
     with pytest.raises(SettingError, match="PRELIM_WEB_USER_HEADER"):
         load({"PRELIM_WEB_USER_HEADER": value})
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("127.0.0.1:8765", 200), ("localhost", 200), ("prelim.example", 200), ("evil.example", 400)],
+)
+def test_only_the_names_of_the_settings_are_answered(tmp_path: Path, host: str, status: int) -> None:
+    """A request for a host name that is not ours is refused, so that no foreign page can read ours."""
+    site = WebSite(tmp_path, http_hosts=("localhost", "127.0.0.1", "prelim.example"))
+    assert site.client.get("/", headers={"Host": host}).status_code == status

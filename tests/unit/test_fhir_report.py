@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import dataclasses
 import re
-from datetime import UTC, datetime
+from datetime import date
+from datetime import datetime
 from typing import Any
 from xml.etree import ElementTree
 
@@ -44,8 +45,8 @@ def test_bundle_is_valid_r4_in_both_statuses(status: DraftStatus) -> None:
 
 def test_report_carries_what_an_integrator_needs() -> None:
     """Category RAD, ordered code, our identifier, accession as ACSN, order and study by identifier."""
-    draft = a_draft()
-    report = resources(draft, studied_at=datetime(2026, 3, 4, tzinfo=UTC))["DiagnosticReport"]
+    draft = dataclasses.replace(a_draft(), studied_on=date(2026, 3, 4))
+    report = resources(draft)["DiagnosticReport"]
     assert report["category"][0]["coding"][0]["code"] == "RAD"
     assert report["code"]["coding"][0] == {
         "system": "http://loinc.org",
@@ -60,7 +61,7 @@ def test_report_carries_what_an_integrator_needs() -> None:
         "system": "urn:dicom:uid",
         "value": f"urn:oid:{draft.study_instance_uid}",
     }
-    assert report["effectiveDateTime"] == "2026-03-04T00:00:00.000Z"
+    assert report["effectiveDateTime"] == "2026-03-04"
     assert report["issued"] == "2026-03-04T05:06:07.000Z"
     assert report["meta"]["security"][0]["code"] == "AIAST"
 

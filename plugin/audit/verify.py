@@ -64,12 +64,12 @@ def verify(
         return Verification(False, tree.size, tree.root.hex(), problem)
 
     while True:
+        # The first page has no lower bound: an entry put before the first one is found as well.
+        chosen = (
+            sa.select(AuditLeaf).where(AuditLeaf.position >= tree.size) if tree.size else sa.select(AuditLeaf)
+        )
         page = session.scalars(
-            sa.select(AuditLeaf)
-            .where(AuditLeaf.position >= tree.size)
-            .order_by(AuditLeaf.position)
-            .limit(PAGE)
-            .execution_options(populate_existing=True)
+            chosen.order_by(AuditLeaf.position).limit(PAGE).execution_options(populate_existing=True)
         ).all()
         for leaf in page:
             if leaf.position != tree.size:  # 1

@@ -68,7 +68,10 @@ def _flag(value: object) -> bool:
 
 def _url(value: object) -> str:
     text = str(value).strip().rstrip("/")
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError("an http:// or https:// address, or nothing") from None
     if text and (parts.scheme not in {"http", "https"} or not parts.hostname):
         raise ValueError("an http:// or https:// address, or nothing")
     if parts.username or parts.password:
@@ -79,13 +82,17 @@ def _url(value: object) -> str:
 def _database(value: object) -> str:
     try:
         url = sa.make_url(str(value).strip())
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):
         raise ValueError("sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME") from None
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername not in {"sqlite", "postgresql+psycopg"}:
         raise ValueError("sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME")
-    if url.drivername == "sqlite" and url.database in {None, "", ":memory:"}:
+    name = url.database or ""
+    in_memory = (
+        name in {"", ":memory:"} or "memory" in url.query.get("mode", ()) or name.startswith("file::memory:")
+    )
+    if url.drivername == "sqlite" and in_memory:
         raise ValueError("a SQLite file: a database in memory would lose every order at the next start")
     return url.render_as_string(hide_password=False)
 
@@ -224,7 +231,9 @@ def _read(name: str, value: object, read: Callable[[object], Any], *, secret: bo
     try:
         return read(value)
     except ValueError as error:
-        came = "a value that is not repeated here" if secret else repr(value)
+        # An address may hold a password before its @, even where none belongs.
+        hidden = secret or "@" in str(value)
+        came = "a value that is not repeated here" if hidden else repr(value)
         raise SettingError(f"{PREFIX}{name.upper()} must be {error}; it is {came}.") from None
 
 

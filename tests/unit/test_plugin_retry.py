@@ -1,0 +1,47 @@
+"""Waiting for a peer: doubling, bounded, and written down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from plugin.casework import Job, open_case
+from plugin.db import AuditLeaf
+from plugin.retry import LONGEST_SECONDS, delay_seconds, retry
+from plugin.settings import Settings
+from tests.case_samples import Jobs, fresh_database, holds
+
+
+@pytest.mark.parametrize(("attempt", "wait"), [(0, 5), (1, 10), (2, 20), (5, 160), (6, 300), (7, 300)])
+def test_the_wait_doubles_up_to_five_minutes(attempt: int, wait: float) -> None:
+    """5, 10, 20 s and so on; never longer than LONGEST_SECONDS."""
+    assert delay_seconds(attempt, 5.0) == wait
+
+
+@pytest.mark.parametrize("attempt", [29, 30, 31, 100_000])
+@pytest.mark.parametrize("first", [0.05, 3600.0])
+def test_no_attempt_is_too_many(attempt: int, first: float) -> None:
+    """A peer that is away for weeks makes no number too large; there is no last attempt."""
+    assert delay_seconds(attempt, first) == LONGEST_SECONDS
+
+
+def test_a_wait_is_a_job_in_the_same_transaction(tmp_path: Path) -> None:
+    """The case keeps its state and says what it waits for; job and leaf come and go with the transaction."""
+    jobs = Jobs()
+    with fresh_database(tmp_path) as database:
+        with database.write() as session:
+            case = open_case(session, "ACC1", "test", None, "order")
+            retry(
+                session, case, Job("publish", case.id, 3, 1), "It is away.", Settings(), jobs.enqueue, "test"
+            )
+            assert (case.state, case.reason) == (
+                "RECEIVED",
+                "Waiting: It is away. Attempt 3 follows in 10 s.",
+            )
+        assert jobs.asked == [Job("publish", case.id, 3, 2, 10.0)]
+        with database.read() as session:
+            actions = session.scalars(sa.select(AuditLeaf.action).order_by(AuditLeaf.position)).all()
+        assert actions == ["case.opened", "publish.waits"]
+        assert holds(database)

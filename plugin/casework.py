@@ -19,7 +19,7 @@ class Job:
     """Work that a change causes."""
 
     kind: str
-    """draft or publish."""
+    """draft, publish or deliver."""
     case_id: str
     number: int
     """The draft's number: the same job asked for twice is the same job."""

@@ -167,6 +167,8 @@ class DraftRecord(Base):
     version: Mapped[str]
     url: Mapped[str]
     published_at: Mapped[datetime | None]
+    delivered_at: Mapped[datetime | None]
+    """When the RIS acknowledged it; None where no RIS is set."""
 
 
 class Picture(Base):

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from connectors.dicomweb.client import DicomwebClient
 from connectors.exchange import Coding, Order, OrderAction, Practitioner
 from connectors.sandbox.fhir import FhirServer
+from connectors.sandbox.inbox import Inbox
 from connectors.sandbox.pacs import SandboxPacs
 from connectors.sandbox.ris import Ris
 from plugin.audit.verify import verify
@@ -71,6 +72,7 @@ class Hospital:
         self._stack = ExitStack()
         self.fhir = self._stack.enter_context(FhirServer())
         self.pacs = self._stack.enter_context(SandboxPacs())
+        self.inbox = self._stack.enter_context(Inbox())
         with as_file(files("connectors.sandbox") / "studies" / STUDY) as study:
             (self.study_uid,) = self.pacs.hold(study)
         self.service = Service(
@@ -81,6 +83,7 @@ class Hospital:
                 fhir_url=self.fhir.base_url,
                 dicomweb_url=self.pacs.dicomweb_url,
                 pacs_changes_url=self.pacs.root_url,
+                ris=f"127.0.0.1:{self.inbox.port}",
                 model=model,
                 poll_seconds=0.1,
                 study_settle_seconds=2.0,
@@ -125,7 +128,7 @@ def run(folder: Path, tell: Tell, model: Path | None = None) -> tuple[Outcome, H
     """Run the main job once and leave the hospital running; the caller closes it.
 
     1. Start the hospital. 2. The RIS orders. 3. The PACS announces. 4. Prelim drafts. 5. Prelim publishes.
-    6. A radiologist signs in the RIS. 7. Prelim notices. 8. The audit log is verified.
+    6. The RIS gets the draft. 7. A radiologist signs there. 8. Prelim notices. 9. The audit log is verified.
     Raises DemoFailed when a step does not come to its end; the hospital is closed then.
     """
     outcome = Outcome()
@@ -151,13 +154,15 @@ def run(folder: Path, tell: Tell, model: Path | None = None) -> tuple[Outcome, H
             _wait(hospital, outcome, CaseState.DRAFTED)
         with step("preliminary report on the FHIR server"):  # 5
             _wait(hospital, outcome, CaseState.PUBLISHED)
+        with step("draft in the RIS"):  # 6
+            _until(lambda: hospital.inbox.messages, "The RIS did not get the draft")
         draft = _draft(hospital, outcome)
-        with step("signed in the RIS"):  # 6
+        with step("signed in the RIS"):  # 7
             hospital.ris.sign(order, _edited(draft), RADIOLOGIST, at=datetime.now(UTC))
-        with step("signature noticed"):  # 7
+        with step("signature noticed"):  # 8
             _wait(hospital, outcome, CaseState.SIGNED)
             _signature(hospital, outcome)
-        with step("audit log verified"), hospital.service.pipeline.database.read() as session:  # 8
+        with step("audit log verified"), hospital.service.pipeline.database.read() as session:  # 9
             found = verify(session)
             outcome.audit_entries, outcome.audit_verified = found.size, found.verified
             outcome.checkpoint = f"{found.size}:{found.root}"
@@ -172,19 +177,27 @@ _ORDER = (CaseState.RECEIVED, CaseState.READY, CaseState.DRAFTED, CaseState.PUBL
 
 def _wait(hospital: Hospital, outcome: Outcome, state: CaseState) -> None:
     """Wait until the case is at a state or past it."""
-    ends = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < ends:
+
+    def there() -> bool:
         with hospital.service.pipeline.database.read() as session:
             case = session.scalar(sa.select(Case).where(Case.accession == outcome.accession))
-        if case is not None:
-            outcome.case_id, outcome.case_state = case.id, case.state
-            now = CaseState(case.state)
-            if now not in _ORDER:
-                raise DemoFailed(f"The case is {now}: {case.reason}")
-            if _ORDER.index(now) >= _ORDER.index(state):
-                return
+        if case is None:
+            return False
+        outcome.case_id, outcome.case_state = case.id, case.state
+        now = CaseState(case.state)
+        if now not in _ORDER:
+            raise DemoFailed(f"The case is {now}: {case.reason}")
+        return _ORDER.index(now) >= _ORDER.index(state)
+
+    _until(there, f"The case did not become {state}")
+
+
+def _until(look: Callable[[], object], failure: str) -> None:
+    ends = time.monotonic() + PATIENCE_SECONDS
+    while not look():
+        if time.monotonic() > ends:
+            raise DemoFailed(f"{failure} within {PATIENCE_SECONDS:g} s.")
         time.sleep(LOOK_SECONDS)
-    raise DemoFailed(f"The case did not become {state} within {PATIENCE_SECONDS:g} s.")
 
 
 def _draft(hospital: Hospital, outcome: Outcome) -> DraftRecord:

@@ -41,6 +41,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("FHIR server", _fhir),
         ("image archive", _archive),
         ("archive's feed", _feed),
+        ("RIS", _ris),
         ("model", _model),
         ("listener", _listener),
         ("pages", _pages),
@@ -103,6 +104,17 @@ def _feed(settings: Settings) -> str:
         return "not set; waiting orders are looked up in the archive"
     newest = newest_change(settings.pacs_changes_url, timeout_seconds=SHORT_SECONDS)
     return f"at change {newest}"
+
+
+def _ris(settings: Settings) -> str:
+    if not settings.ris:
+        return "not set; drafts go to the FHIR server only"
+    host, _, port = settings.ris.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=SHORT_SECONDS).close()
+    except OSError as error:
+        raise _Ill(f"{settings.ris} takes no connection ({error.strerror}); see PRELIM_RIS.") from None
+    return f"{settings.ris} takes connections"
 
 
 def _model(settings: Settings) -> str:

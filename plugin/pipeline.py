@@ -4,6 +4,7 @@
     study announced     plugin.watch hears of it, plugin.orders brings order and images together
     case is READY       plugin.drafting fetches, reads and compares, the model writes
     case is DRAFTED     plugin.publishing writes the preliminary report and reads it back
+    case is PUBLISHED   plugin.delivering sends the draft to the RIS, where one is set
     a human's report    plugin.intake or plugin.watch sees it, plugin.reports judges and compares it
 
 Every step ends in one transaction of plugin.db in which the case moves, the audit leaf is added and the next
@@ -22,6 +23,7 @@ from connectors.hl7.identifiers import Places
 from model.load import load_drafter
 from model.study import Drafter
 from plugin.db import Database
+from plugin.delivering import Delivering
 from plugin.drafting import Drafting
 from plugin.intake import Intake
 from plugin.publishing import Publishing
@@ -58,6 +60,10 @@ class Pipeline:
         return Publishing(
             self.settings, self.database, self.queue.enqueue, self._server, systems(self.settings)
         )
+
+    def delivering(self) -> Delivering:
+        """What does deliver jobs, where PRELIM_RIS names a RIS."""
+        return Delivering(self.settings, self.database, self.queue.enqueue)
 
     def close(self) -> None:
         """Close every connection."""

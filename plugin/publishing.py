@@ -77,6 +77,8 @@ class Publishing:
             }
             if _due(case, row, number):
                 move(session, case, CaseState.PUBLISHED, ACTOR, details=where)
+                if self._settings.ris:
+                    self._enqueue(session, Job("deliver", case_id, number))
             else:
                 # The case moved on while the server was writing: the draft is there, and the log says so.
                 record(session, ACTOR, "draft.written-late", case_id=case_id, details=where)

@@ -14,7 +14,8 @@ APPLICATION_VERSION = "1"
 
 DRAFTS = "prelim-drafts"
 REPORTS = "prelim-reports"
-QUEUES = {"draft": DRAFTS, "publish": REPORTS}
+DELIVERIES = "prelim-deliveries"
+QUEUES = {"draft": DRAFTS, "publish": REPORTS, "deliver": DELIVERIES}
 
 
 class WorkQueue:

@@ -61,6 +61,7 @@ class Service:
         jobs = {"draft": self.pipeline.drafting().draft}
         if not self._settings.shadow:
             jobs["publish"] = self.pipeline.publishing().publish
+            jobs["deliver"] = self.pipeline.delivering().deliver
         self._worker = Worker(self._settings, self.pipeline.database, jobs)
         self._worker.start()
         self._watching = threading.Thread(target=self._watch, name="prelim-watch", daemon=True)

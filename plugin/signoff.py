@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from connectors.exchange import ReportStatus, SignedReport
+from connectors.hl7.drafts import APPLICATION
 
-OUR_NAME = "PRELIM"
-"""MSH-3 of what we send, and the name of our Device: a report from there is no human's."""
+OUR_NAME = APPLICATION
+"""MSH-3 of what we send: a report from there is no human's."""
 
 DIFF_WORDS = 20_000
 """Longer texts are compared as a whole: the alignment would take minutes."""

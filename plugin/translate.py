@@ -130,6 +130,7 @@ def draft_row(
         version="",
         url="",
         published_at=None,
+        delivered_at=None,
     )
 
 

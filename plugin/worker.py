@@ -14,14 +14,14 @@ from plugin.audit.log import record
 from plugin.cases import MOVES, CaseState
 from plugin.casework import move
 from plugin.db import Case, Database, WorkerLease, now
-from plugin.queue import APPLICATION, APPLICATION_VERSION, DRAFTS, REPORTS
+from plugin.queue import APPLICATION, APPLICATION_VERSION, DELIVERIES, DRAFTS, REPORTS
 from plugin.settings import Settings
 
 ACTOR = "prelim/worker"
 JobFunction = Callable[[str, int, int], None]
 """Takes case id, draft number and attempt."""
 DATABASE_PAUSE_SECONDS = 1.0
-REPORT_THREADS = 4
+PEER_THREADS = 4
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +65,13 @@ class Worker:
             partition_concurrency=1,
             polling_interval_sec=polling,
         )
-        DBOS.register_queue(
-            REPORTS, worker_concurrency=REPORT_THREADS, partition_concurrency=1, polling_interval_sec=polling
-        )
+        for queue in (REPORTS, DELIVERIES):
+            DBOS.register_queue(
+                queue,
+                worker_concurrency=PEER_THREADS,
+                partition_concurrency=1,
+                polling_interval_sec=polling,
+            )
         self._pulse.start()
 
     def stop(self) -> None:

@@ -142,7 +142,8 @@ def check_fit(volume: Volume, settings: ImageSettings) -> None:
                 "not the body part that these weights read"
             )
     # 4. and 5. The sum in double precision is finite only if every voxel is.
-    deviation = float(volume.voxels.std(dtype=np.float64))
+    with np.errstate(invalid="ignore"):
+        deviation = float(volume.voxels.std(dtype=np.float64))
     if not np.isfinite(deviation):
         raise Unfit("expected finite voxels, found infinite or missing ones: check the series for damage")
     if deviation < settings.minimum_deviation:

@@ -1,0 +1,97 @@
+"""Model folders with random weights: small enough to make in a test, and loaded by the code that serves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import nn
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from model.drafter import TOKENIZER_FILE
+from model.fusion import PrefixFusion
+from model.manifest import MANIFEST, write_manifest
+from model.vision import VisionTower
+from training.package import BASE, LANGUAGE, save_adapter, save_base, save_manifest, save_vision
+from training.plan import IMAGE, PRESETS
+from training.speak import new_llama
+from training.tokenizer import train_tokenizer
+
+TINY = PRESETS["tiny"]
+MAXIMUM_TOKENS = 24
+
+# The matrices of the tests are small: waiting for a second thread takes longer than the work.
+torch.set_num_threads(1)
+
+
+def random_folder(folder: Path, network: nn.Module | None = None, seed: int = 0) -> Path:
+    """A vision-prefix folder whose weights are random; its adapter acts, and its tokenizer is our small one
+    unless a tokenizer.json lies there."""
+    torch.manual_seed(seed)
+    tower = VisionTower(TINY.vision, IMAGE.shape, (IMAGE.tile_rows, IMAGE.tile_columns))
+    network = new_llama(TINY) if network is None else network
+    width = int(network.config.hidden_size)
+    fusion = PrefixFusion(len(TINY.vision.heads), IMAGE.slabs, tower.width, width)
+    if not (folder / BASE / TOKENIZER_FILE).exists():
+        train_tokenizer(TINY.vocabulary, seed, folder / BASE / TOKENIZER_FILE, texts=200)
+    base_sha256 = save_base(network, folder)
+    adapted = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(str(folder / BASE), local_files_only=True),
+        LoraConfig(
+            r=4,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+            init_lora_weights=False,
+            revision=f"sha256:{base_sha256}",
+        ),
+    )
+    save_adapter(adapted, folder)
+    save_vision(tower, fusion, folder)
+    save_manifest(folder, TINY, seed, "test")
+    # Random weights do not stop by themselves.
+    rewrite_manifest(folder, language={**LANGUAGE.to_json(), "maximum_tokens": MAXIMUM_TOKENS})
+    return folder
+
+
+def llama3_folder(folder: Path) -> Path:
+    """A folder around a Llama 3 of reduced width and depth: grouped queries, its rope, its special tokens."""
+    specials = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|eot_id|>"]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(
+        ["Findings: there is a small left pleural effusion. Impression:"] * 9, trainer
+    )
+    tokenizer.add_special_tokens(specials)  # after the words, as Llama 3 has them
+    (folder / BASE).mkdir(parents=True)
+    tokenizer.save(str(folder / BASE / TOKENIZER_FILE))
+    torch.manual_seed(3)
+    config = LlamaConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=256,
+        intermediate_size=448,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=1,
+        max_position_embeddings=8192,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 500000.0},
+        tie_word_embeddings=False,
+        bos_token_id=tokenizer.token_to_id("<|begin_of_text|>"),
+        eos_token_id=[tokenizer.token_to_id("<|end_of_text|>"), tokenizer.token_to_id("<|eot_id|>")],
+    )
+    return random_folder(folder, LlamaForCausalLM(config))
+
+
+def rewrite_manifest(folder: Path, **changes: object) -> None:
+    """Change top-level entries of drafter.json and pin the files as they lie there now."""
+    document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    document.pop("files")
+    document.pop("format")
+    write_manifest(folder, {**document, **changes})

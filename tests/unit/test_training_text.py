@@ -1,0 +1,94 @@
+"""Templates say what the record says, reading gets it back, and scores count facts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.facts import CATALOGUE
+from model.sections import FINDINGS, IMPRESSION, split
+from training.facts import Fact, FactRecord, draw
+from training.metrics import interval, score
+from training.reading import contradictions, read_record
+from training.templates import clinical_context, house_report, plain_list
+
+_ORDER = [finding.name for finding in CATALOGUE]
+LEFT_FLUID = FactRecord((Fact("pleural effusion", ("left",), size="small"),))
+RIGHT_FLUID = FactRecord((Fact("pleural effusion", ("right",), size="small"),))
+BIG_HEART = FactRecord((Fact("cardiomegaly"),))
+
+
+def _sorted(record: FactRecord) -> FactRecord:
+    return FactRecord(tuple(sorted(record.facts, key=lambda fact: _ORDER.index(fact.finding))))
+
+
+@given(st.integers(0, 2**32))
+def test_a_report_states_its_record_in_both_sections(seed: int) -> None:
+    """Read back from Findings and from Impression, every fact is there with side, size and zone."""
+    rng = np.random.default_rng(seed)
+    record = draw(rng)
+    sections = dict(split(house_report(record, rng), (FINDINGS, IMPRESSION)))
+    assert read_record([sections[FINDINGS]]) == _sorted(record)
+    assert read_record([sections[IMPRESSION]]) == _sorted(record)
+    assert not contradictions([sections[FINDINGS]])
+
+
+@given(st.integers(0, 2**32))
+def test_the_plain_list_states_its_record(seed: int) -> None:
+    """What is seen stands in the first line, with everything known of it, and the rest in the second."""
+    record = draw(np.random.default_rng(seed))
+    seen, unseen = plain_list(record).split("\n")
+    if record.facts:
+        assert read_record([seen.removeprefix("Seen: ")]) == _sorted(record)
+    names = {fact.finding for fact in record.facts}
+    assert all((name in unseen) is (name not in names) for name in _ORDER)
+
+
+def test_wordings_vary() -> None:
+    """The same record is worded in several ways."""
+    assert len({house_report(LEFT_FLUID, np.random.default_rng(seed)) for seed in range(40)}) >= 4
+
+
+def test_contexts_do_not_depend_on_the_record() -> None:
+    """An order is drawn without being told what the image shows: it cannot be learned from."""
+    assert len({clinical_context(np.random.default_rng(seed)) for seed in range(50)}) > 30
+
+
+def test_a_contradiction_is_found() -> None:
+    """A finding that is both stated and denied is named."""
+    assert contradictions(["There is a left pleural effusion. No pleural effusion."]) == {"pleural effusion"}
+
+
+def test_a_right_report_scores_one() -> None:
+    """Everything right: every score is one."""
+    scores = score([LEFT_FLUID, BIG_HEART], [LEFT_FLUID, BIG_HEART])
+    assert (scores.finding_f1, scores.side_accuracy, scores.head_f1, scores.exact) == (1, 1, 1, 1)
+
+
+def test_a_wrong_side_keeps_the_finding_and_loses_the_side() -> None:
+    """Words alone would hardly differ; the scores of the side fall to nothing."""
+    scores = score([LEFT_FLUID], [RIGHT_FLUID])
+    assert (scores.finding_f1, scores.side_accuracy, scores.head_f1, scores.exact) == (1, 0, 0, 0)
+
+
+def test_one_of_two_and_one_too_many_is_a_half() -> None:
+    """F1 counts what is missed and what is added alike."""
+    scores = score([LEFT_FLUID, BIG_HEART], [LEFT_FLUID, FactRecord((Fact("emphysema"),))])
+    assert scores.finding_f1 == pytest.approx(0.5)
+
+
+def test_calling_everything_normal_scores_nothing() -> None:
+    """The failure that good lexical scores hide."""
+    scores = score([LEFT_FLUID, BIG_HEART, FactRecord()], [FactRecord()] * 3)
+    assert scores.finding_f1 == 0
+    assert scores.exact == pytest.approx(1 / 3)
+
+
+def test_the_interval_holds_the_score() -> None:
+    """And is narrower with more cases."""
+    few = interval([LEFT_FLUID] * 8 + [BIG_HEART] * 2, [LEFT_FLUID] * 10, lambda s: s.finding_f1)
+    many = interval([LEFT_FLUID] * 80 + [BIG_HEART] * 20, [LEFT_FLUID] * 100, lambda s: s.finding_f1)
+    assert few[0] <= 0.8 <= few[1]
+    assert many[1] - many[0] < few[1] - few[0]

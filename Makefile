@@ -49,7 +49,7 @@ check: $(VENV)/.extra-develop ## Lint, type-check, and check the import law and 
 	$(BIN)/python -m pytest -q tests/unit/test_house_imports.py tests/unit/test_deploy_files.py
 
 .PHONY: bench
-bench: $(VENV)/.extra-test ## Print every benchmark as a ratio against its peer in the same run
+bench: $(VENV)/.extra-bench ## Print every benchmark as a ratio against its peer in the same run
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 # The starter needs nothing but Python itself, so it does not wait for the extras.

@@ -39,6 +39,8 @@ MODEL = [
     "transformers>=5.23,<6",
 ]
 POSTGRES = ["psycopg[binary]>=3.3,<4"]
+# The peers of the benchmarks (dicomweb-client is in BASE).
+BENCH = ["hl7>=0.4.5,<0.5", *POSTGRES]
 TEST = ["hypothesis>=6.170", "pytest>=9.2,<10", "pytest-timeout>=2.4", *POSTGRES]
 DEVELOP = ["mypy>=2.4,<3", "ruff>=0.17,<0.18", "yamllint>=1.37", *TEST]
 
@@ -63,6 +65,7 @@ setup(
         "model": MODEL,
         "training": MODEL,
         "postgres": POSTGRES,
+        "bench": [*MODEL, *BENCH],
         "test": [*MODEL, *TEST],
         "develop": [*MODEL, *DEVELOP],
     },

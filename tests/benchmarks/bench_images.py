@@ -15,59 +15,63 @@ from connectors.dicomweb.client import DicomwebClient
 from connectors.dicomweb.pixels import read_series
 from connectors.dicomweb.uids import new_uid
 from connectors.sandbox.pacs import SandboxPacs
+from tests.benchmarks.machine import release
+from tests.benchmarks.table import Progress, Row, figure
 from tests.dicom import ct_series, encoded
 from tests.services import state
 
 SHAPE = (200, 512, 512)
 """Slices, rows and columns of the series."""
-REPEATS = 2
-"""Each path is timed this often, in turn, and its fastest time is kept."""
+REPEATS = 3
+"""Each path is timed this often, in turn."""
 
 
-def run() -> list[dict[str, Any]]:
-    """Time three ways from archive to volume, on Orthanc when it runs and on the sandbox otherwise.
+def run(shape: tuple[int, int, int] = SHAPE, repeats: int = REPEATS, progress: Progress = print) -> list[Row]:
+    """Rows for a series from archive to volume, on Orthanc when it runs and on the sandbox otherwise.
 
-    Each row gives seconds, and the ratio against dicomweb-client's `retrieve_series` with stacking
-    (above 1: the peer takes longer).
+    Raises RuntimeError when a path gives another volume than was stored.
     """
-    volume = np.random.default_rng(7).integers(-1000, 1500, SHAPE).astype(np.float32)
+    volume = np.random.default_rng(7).integers(-1000, 1500, shape).astype(np.float32)
     images = ct_series(volume, PatientID=new_uid()[-12:])
     study, series = str(images[0].StudyInstanceUID), str(images[0].SeriesInstanceUID)
     services = state.read()
     with SandboxPacs() as pacs:
-        where, url = "sandbox", pacs.dicomweb_url
+        where, url = "the sandbox", pacs.dicomweb_url
         if "dicomweb" in services:
-            where, url = "orthanc", str(services["dicomweb"])
+            where, url = "Orthanc", str(services["dicomweb"])
         with DicomwebClient(url) as client:
             client.store(encoded(image) for image in images)
-            rows = {
-                "prelim: fetch and read in a limited process": lambda: _ours(client, study),
-                "dicomweb-client: retrieve_series and stack": lambda: _peer_series(url, study, series),
-                "dicomweb-client: instance by instance": lambda: _peer_instances(url, study, series, images),
+            paths = {
+                "ours": lambda: _ours(client, study),
+                "retrieve_series and stack": lambda: _peer_series(url, study, series),
+                "one instance at a time": lambda: _peer_instances(url, study, series, images),
             }
-            for name, path in rows.items():
-                if not np.array_equal(path(), volume):
-                    raise AssertionError(f"{name} did not give the volume that was stored")
-            times = [{name: _timed(path) for name, path in rows.items()} for _ in range(REPEATS)]
-            seconds = {name: min(turn[name] for turn in times) for name in rows}
-    peer = seconds["dicomweb-client: retrieve_series and stack"]
+            seconds: dict[str, list[float]] = {name: [] for name in paths}
+            for turn in range(repeats):
+                for name, path in paths.items():
+                    progress(f"images: {shape[0]} slices, {name}, turn {turn + 1} of {repeats}")
+                    seconds[name].append(_timed(path, volume))
     return [
-        {
-            "benchmark": "series from archive to volume",
-            "path": name,
-            "archive": where,
-            "slices": SHAPE[0],
-            "seconds": round(took, 3),
-            "peer_over_this": round(peer / took, 2),
-        }
-        for name, took in seconds.items()
+        figure(
+            "images",
+            f"{shape[0]} slices of {shape[1]} x {shape[2]} from {where} to a volume",
+            "s",
+            seconds["ours"],
+            seconds[name],
+            f"dicomweb-client {release('dicomweb-client')}, {name}",
+            less_is_better=True,
+        )
+        for name in list(paths)[1:]
     ]
 
 
-def _timed(path: Callable[[], object]) -> float:
+def _timed(path: Callable[[], np.ndarray], volume: np.ndarray) -> float:
     began = time.perf_counter()
-    path()
-    return time.perf_counter() - began
+    found = path()
+    took = time.perf_counter() - began
+    if not np.array_equal(found, volume):
+        raise RuntimeError("a path from the archive did not give the volume that was stored")
+    return took
 
 
 def _ours(client: DicomwebClient, study: str) -> np.ndarray:
@@ -94,8 +98,3 @@ def _stacked(datasets: list[Any]) -> np.ndarray:
             for d in datasets
         ]
     )
-
-
-if __name__ == "__main__":
-    for row in run():
-        print(row)

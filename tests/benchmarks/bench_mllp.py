@@ -1,18 +1,18 @@
 """Acknowledgements a second, and how long each takes, against python-hl7's asyncio server in the same run.
 
 `measure` can be pointed at any MLLP listener. The peer only parses and answers: it commits nothing,
-so a listener that commits before it answers is at a disadvantage that is part of the figure.
+so a listener that commits before it answers is at a disadvantage that is part of the figure. `run` measures
+our server doing no more than the peer does; bench_orders measures it with the commit.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import uuid4
@@ -21,9 +21,14 @@ from connectors.hl7.ack import Verdict, acknowledge, code_for
 from connectors.hl7.frames import END, framed
 from connectors.hl7.message import build, parse
 from connectors.hl7.mllp import MllpServer
+from tests.benchmarks.machine import release
+from tests.benchmarks.table import Progress, Row, figure, skipped
 
 CONNECTIONS = (1, 50)
-MESSAGES = 2_000
+MESSAGES = 1_000
+"""Of one measurement, a multiple of the connections."""
+TURNS = 3
+"""Each measurement is taken this often, in turn with the peer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +62,28 @@ def imaging_order(control_id: str) -> bytes:
     )
 
 
-def measure(host: str, port: int, connections: int, messages: int) -> Measurement:
+def measure(
+    host: str,
+    port: int,
+    connections: int,
+    messages: int,
+    make: Callable[[str], bytes] = imaging_order,
+) -> Measurement:
     """Send messages over so many connections at once, each connection one message after another.
 
-    messages: all of them together, a multiple of connections. Raises RuntimeError when one is not
-    accepted: a listener that refuses quickly would look fast.
+    messages: all of them together, a multiple of connections. make: a message from its MSH-10. Raises
+    RuntimeError when one is not accepted: a listener that refuses quickly would look fast.
     """
-    return asyncio.run(_measure(host, port, connections, messages))
+    return asyncio.run(_measure(host, port, connections, messages, make))
 
 
-async def _measure(host: str, port: int, connections: int, messages: int) -> Measurement:
+async def _measure(
+    host: str, port: int, connections: int, messages: int, make: Callable[[str], bytes]
+) -> Measurement:
     run = uuid4().hex[:8]
     each = messages // connections
     prepared = [
-        [(f"{run}{connection}x{n}", framed(imaging_order(f"{run}{connection}x{n}"))) for n in range(each)]
+        [(f"{run}{connection}x{n}", framed(make(f"{run}{connection}x{n}"))) for n in range(each)]
         for connection in range(connections)
     ]
     latencies: list[float] = []
@@ -104,8 +117,8 @@ async def _measure(host: str, port: int, connections: int, messages: int) -> Mea
 
 
 @contextmanager
-def _process(role: str) -> Iterator[int]:
-    """This module in a process of its own as a listener; gives its port."""
+def listener(role: str) -> Iterator[int]:
+    """A listener that only answers, in a process of its own; gives its port. role: ours, or peer."""
     command = [sys.executable, "-m", "tests.benchmarks.bench_mllp", role]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -115,43 +128,41 @@ def _process(role: str) -> Iterator[int]:
             process.terminate()
 
 
-def run(listener: tuple[str, int] | None = None, messages: int = MESSAGES) -> list[dict[str, object]]:
-    """One row for each number of connections and each figure: ours, the peer's, and the ratio.
-
-    listener: (host, port) of the listener to measure; None measures our MLLP server alone, only
-    answering as the peer does. A ratio above one means that ours is better, for times too.
-    """
-    if importlib.util.find_spec("hl7") is None:
-        return [{"benchmark": "mllp", "skipped": "the peer is not installed: pip install hl7"}]
-    rows: list[dict[str, object]] = []
+def run(messages: int = MESSAGES, turns: int = TURNS, progress: Progress = print) -> list[Row]:
+    """Rows for our MLLP server alone, only answering as the peer does."""
+    if not release("hl7"):
+        return [skipped("mllp", "the peer python-hl7 is not installed: pip install -e '.[bench]'")]
+    rows: list[Row] = []
     for connections in CONNECTIONS:
-        with _process("peer") as port:
-            measure("127.0.0.1", port, connections, messages // 10)
-            peer = measure("127.0.0.1", port, connections, messages)
-        if listener is not None:
-            ours = measure(*listener, connections, messages)
-        else:
-            with _process("ours") as port:
-                measure("127.0.0.1", port, connections, messages // 10)
-                ours = measure("127.0.0.1", port, connections, messages)
-        figures = (
-            ("acks per second", ours.acks_per_second, peer.acks_per_second, False),
-            ("median seconds to ack", ours.median_seconds, peer.median_seconds, True),
-            ("p95 seconds to ack", ours.p95_seconds, peer.p95_seconds, True),
-        )
-        for figure, our, their, less_is_better in figures:
+        taken: dict[str, list[Measurement]] = {"ours": [], "peer": []}
+        for turn in range(turns):
+            progress(f"mllp: {so_many(connections)}, turn {turn + 1} of {turns}")
+            for role, measurements in taken.items():
+                with listener(role) as port:
+                    measure("127.0.0.1", port, connections, max(connections, messages // 10))
+                    measurements.append(measure("127.0.0.1", port, connections, messages))
+        for what, key, unit, scale, less in (
+            ("acks a second", "acks_per_second", "1/s", 1, False),
+            ("median time to ack", "median_seconds", "ms", 1000, True),
+            ("95th percentile of it", "p95_seconds", "ms", 1000, True),
+        ):
             rows.append(
-                {
-                    "benchmark": "mllp",
-                    "figure": figure,
-                    "connections": connections,
-                    "ours": our,
-                    "peer": their,
-                    "peer_name": "python-hl7 asyncio server, only answering",
-                    "ratio": their / our if less_is_better else our / their,
-                }
+                figure(
+                    "mllp",
+                    f"{what}, {so_many(connections)}",
+                    unit,
+                    [getattr(one, key) * scale for one in taken["ours"]],
+                    [getattr(one, key) * scale for one in taken["peer"]],
+                    f"python-hl7 {release('hl7')} asyncio server",
+                    less_is_better=less,
+                )
             )
     return rows
+
+
+def so_many(connections: int) -> str:
+    """The number of connections, in words of the table."""
+    return "1 connection" if connections == 1 else f"{connections} connections"
 
 
 async def _listen_as_ours() -> None:
@@ -183,10 +194,4 @@ async def _listen_as_peer() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["peer"]:
-        asyncio.run(_listen_as_peer())
-    elif sys.argv[1:] == ["ours"]:
-        asyncio.run(_listen_as_ours())
-    else:
-        for row in run():
-            print(row)
+    asyncio.run(_listen_as_peer() if sys.argv[1:] == ["peer"] else _listen_as_ours())

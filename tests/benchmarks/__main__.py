@@ -1,0 +1,74 @@
+"""`python -m tests.benchmarks`: every benchmark, each figure against its peer in the same run, and a table.
+
+Progress goes to the error output, so that the standard output is the table alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from model.load import SHIPPED_WEIGHTS
+from tests.benchmarks import bench_generation, bench_images, bench_mllp, bench_orders, bench_report
+from tests.benchmarks.machine import facts, load
+from tests.benchmarks.table import Row, markdown, plain
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    add = parser.add_argument
+    names = ("mllp", "orders", "report", "generation", "images")
+    add(
+        "--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}; repeat it"
+    )
+    add("--json", type=Path, metavar="FILE", help="also write the figures and the machine to a file")
+    add("--markdown", action="store_true", help="print the table as Markdown, for docs/benchmarks.md")
+    add("--turns", type=int, default=bench_orders.TURNS, help="how often each measurement is taken")
+    add(
+        "--messages", type=int, default=bench_orders.MESSAGES, help="messages of one measurement; 50 at least"
+    )
+    add("--cases", type=int, default=bench_report.CASES, help="cases of the report benchmark")
+    add("--slices", type=int, default=bench_images.SHAPE[0], help="slices of the series to fetch")
+    add("--model", type=Path, default=SHIPPED_WEIGHTS, help="folder of the model to generate with")
+    given = parser.parse_args()
+    if given.messages < max(bench_mllp.CONNECTIONS) or min(given.turns, given.cases, given.slices) < 1:
+        parser.error(f"expected at least {max(bench_mllp.CONNECTIONS)} messages and 1 of everything else")
+    return given
+
+
+def main() -> None:
+    """Run what was asked for and print it."""
+    given = _arguments()
+    shape = (given.slices, *bench_images.SHAPE[1:])
+    benchmarks: dict[str, Callable[[], list[Row]]] = {
+        "mllp": lambda: bench_mllp.run(given.messages, given.turns, _progress),
+        "orders": lambda: bench_orders.run(given.messages, given.turns, _progress),
+        "report": lambda: bench_report.run(given.cases, progress=_progress),
+        "generation": lambda: bench_generation.run(given.model, turns=given.turns, progress=_progress),
+        "images": lambda: bench_images.run(shape, given.turns, _progress),
+    }
+    before = load()
+    rows: list[Row] = []
+    for name, run in benchmarks.items():
+        if not given.only or name in given.only:
+            rows += run()
+    machine = facts() | {"load average": f"{before} before, {load()} after"}
+    if given.json:
+        document = {"machine": machine, "rows": rows}
+        given.json.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    said = [f"{name}: {fact}" for name, fact in machine.items()]
+    if given.markdown:
+        print("\n".join(f"- {line}" for line in said), markdown(rows), sep="\n\n")
+    else:
+        print(plain(rows), "\n".join(said), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -108,7 +108,7 @@ class Draft:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-class Unfit(Exception):  # noqa: N818 - reads as a word: the study is unfit
+class Unfit(Exception):
     """The images cannot be assessed by these weights; the message says why, without patient data."""
 
 

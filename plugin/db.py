@@ -17,6 +17,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from plugin.cases import CaseState
+from plugin.settings import SettingError
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
@@ -283,7 +284,13 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        try:
+            self.engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        except ModuleNotFoundError as error:
+            raise SettingError(
+                f"PRELIM_DATABASE_URL names a database whose driver {error.name} is not installed: "
+                "`pip install prelim[postgres]`."
+            ) from None
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from connectors.dicomweb.client import DicomwebClient
 from connectors.dicomweb.pixels import Series, read_series
 from connectors.errors import ExchangeError, Unreachable
 from connectors.exchange import Order
-from model.study import Draft, Drafter, Unfit, WeightsError
+from model.study import Draft, Drafter, Unfit
 from plugin import translate
 from plugin.audit.log import record
 from plugin.cases import CaseState
@@ -27,7 +26,7 @@ MAX_VOXELS = 2**28
 
 
 class Drafting:
-    """Writes the draft of a case. The drafter is loaded at the first draft and kept."""
+    """Writes the draft of a case."""
 
     def __init__(
         self,
@@ -35,13 +34,13 @@ class Drafting:
         database: Database,
         enqueue: Enqueue,
         archive: DicomwebClient,
-        load: Callable[[], Drafter],
+        drafter: Drafter,
     ) -> None:
         self._settings = settings
         self._database = database
         self._enqueue = enqueue
         self._archive = archive
-        self._load = load
+        self._drafter = drafter
 
     def draft(self, case_id: str, number: int, attempt: int) -> None:
         """Draft one case.
@@ -75,12 +74,9 @@ class Drafting:
                     hold(session, case, ACTOR, " ".join(differing))
             return
         try:
-            draft = self._load().draft(translate.volume(series), translate.context(order, series))  # 5
+            draft = self._drafter.draft(translate.volume(series), translate.context(order, series))  # 5
         except Unfit as error:
             self._fail(case_id, number, f"The images could not be assessed: {error}")
-            return
-        except WeightsError as error:
-            self._fail(case_id, number, f"The model could not be loaded: {error}")
             return
         self._store(case_id, number, draft, series)  # 6
 

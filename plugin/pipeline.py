@@ -13,15 +13,12 @@ job is enqueued.
 
 from __future__ import annotations
 
-import threading
-from pathlib import Path
-
 from connectors.dicomweb.client import DicomwebClient
 from connectors.fhir.client import FhirClient
 from connectors.fhir.identifiers import IdentifierSystems
 from connectors.hl7.identifiers import Places
 from model.load import load_drafter
-from model.study import Drafter
+from model.study import WeightsError
 from plugin.db import Database
 from plugin.delivering import Delivering
 from plugin.drafting import Drafting
@@ -41,17 +38,20 @@ class Pipeline:
         self.queue = WorkQueue(self.database)
         self._archive = _archive(settings)
         self._server = _server(settings)
-        self._drafter = _Once(settings.model)
         self.intake = Intake(self.database, self.queue.enqueue, places(settings))
         self.watch = Watch(
             settings, self.database, self.queue.enqueue, self._archive, self._server, systems(settings)
         )
 
     def drafting(self) -> Drafting:
-        """What does draft jobs. Raises SettingError without an archive."""
+        """What does draft jobs, with its model loaded. Raises SettingError without an archive or a model."""
         if self._archive is None:
             raise SettingError("PRELIM_DICOMWEB_URL must name the image archive: drafts need images.")
-        return Drafting(self.settings, self.database, self.queue.enqueue, self._archive, self._drafter.load)
+        try:
+            drafter = load_drafter(self.settings.model)
+        except WeightsError as error:
+            raise SettingError(f"PRELIM_MODEL cannot be used: {error}.") from None
+        return Drafting(self.settings, self.database, self.queue.enqueue, self._archive, drafter)
 
     def publishing(self) -> Publishing:
         """What does publish jobs. Raises SettingError without a FHIR server, unless nothing is to be sent."""
@@ -107,19 +107,3 @@ def _server(settings: Settings) -> FhirClient | None:
         timeout_seconds=settings.peer_timeout_seconds,
         token=settings.fhir_token or None,
     )
-
-
-class _Once:
-    """Loads the drafter at the first draft and keeps it."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        self._lock = threading.Lock()
-        self._drafter: Drafter | None = None
-
-    def load(self) -> Drafter:
-        """The drafter. Raises WeightsError."""
-        with self._lock:
-            if self._drafter is None:
-                self._drafter = load_drafter(self._folder)
-            return self._drafter

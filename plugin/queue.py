@@ -22,7 +22,13 @@ class WorkQueue:
     """Puts jobs in the queue; needs no worker in this process."""
 
     def __init__(self, database: Database) -> None:
-        self._client = DBOSClient(system_database_engine=database.engine, application_name=APPLICATION)
+        self._client = DBOSClient(
+            system_database_engine=database.engine,
+            application_name=APPLICATION,
+            lazy=True,
+            # A sender waits for its answer: a database that is away is said, not waited for.
+            retry_connection_errors=False,
+        )
 
     def enqueue(self, session: Session, job: Job) -> None:
         """Add a job in the session's own transaction; the same job twice is one job."""

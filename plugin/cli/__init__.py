@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 
 import click
+import sqlalchemy as sa
 
 from plugin.cli.audit import audit
 from plugin.cli.cases import case
@@ -55,3 +56,5 @@ def main() -> None:
         prelim()
     except (SettingError, NameTaken, OutOfDate, Failure) as error:
         raise SystemExit(f"prelim: {error}") from None
+    except sa.exc.OperationalError:
+        raise SystemExit("prelim: the database does not answer; `prelim doctor` says more.") from None

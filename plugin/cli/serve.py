@@ -28,8 +28,8 @@ from plugin.settings import load
 def serve(only: tuple[str, ...], worker_name: str, as_json: bool) -> None:
     """Run Prelim until SIGTERM or Ctrl-C: the HL7 listener, the worker and the pages."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # These two write the addresses that they ask, and those name accessions.
-    for chatty in ("httpx", "httpcore"):
+    # What libraries tell of their daily work hides what Prelim tells.
+    for chatty in ("alembic", "dbos"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     settings = load()
     if worker_name:

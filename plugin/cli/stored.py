@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import sqlalchemy as sa
-
-from plugin.cli.output import Failure
 from plugin.db import Database
 from plugin.migrate import check_current
 from plugin.settings import load
@@ -20,7 +17,5 @@ def stored() -> Iterator[Database]:
     try:
         check_current(database)
         yield database
-    except sa.exc.OperationalError:
-        raise Failure("The database does not answer; `prelim doctor` says more.") from None
     finally:
         database.close()

@@ -110,7 +110,7 @@ class Service:
             )
         except OSError as error:
             raise _taken("PRELIM_HTTP", settings.http_host, settings.http_port, error) from None
-        self.http_port = server.effective_port
+        self.http_port = int(server.effective_port)
 
         def run() -> None:
             # waitress's own loop only ends by a signal; closing it from another thread breaks it mid-poll.

@@ -1,0 +1,68 @@
+"""The whole main job with the shipped weights, as a newcomer runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+KEYS = {
+    "ack",
+    "accession",
+    "draft_status",
+    "draft_text",
+    "report_url",
+    "signed_by",
+    "final_status",
+    "case_state",
+    "audit_entries",
+    "audit_verified",
+    "seconds",
+}
+
+
+def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`prelim demo` off a terminal, in an empty folder."""
+    return subprocess.run(
+        [sys.executable, "-c", "from plugin.cli import main; main()", "demo", *arguments],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PRELIM_")},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+def test_the_demo_gives_one_json_document(tmp_path: Path) -> None:
+    """Order, images, draft, signature and audit come to their end; standard output is one document."""
+    ended = demo(tmp_path, "--once", "--json")
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    assert told.keys() >= KEYS
+    assert (told["ack"], told["draft_status"], told["final_status"]) == ("AA", "preliminary", "final")
+    assert (told["case_state"], told["signed_by"]) == ("SIGNED", "Dr. Ngozi Okafor")
+    assert told["audit_verified"] is True
+    assert told["words_changed"] == 4
+    assert all(seconds >= 0 for seconds in told["seconds"].values())
+    # The phantom in the PACS has an effusion on the left; the draft must have seen it there.
+    assert "left pleural effusion" in told["draft_text"]
+    assert "right pleural effusion" not in told["draft_text"]
+    assert told["draft_text"].startswith("Demonstration only, not for patients")
+
+
+def test_the_demo_ends_by_itself_off_a_terminal(tmp_path: Path) -> None:
+    """Without a terminal it shows progress, draft, difference and where to look, and ends with 0."""
+    ended = demo(tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    for words in (
+        "order sent and acknowledged",
+        "the draft (preliminary)",
+        "{+Clinical correlation",
+        "/cases/",
+    ):
+        assert words in ended.stdout
+    assert ended.stderr == ""
+    assert list(tmp_path.iterdir()) == []

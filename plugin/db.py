@@ -179,6 +179,8 @@ class Picture(Base):
 
     draft_id: Mapped[int] = mapped_column(sa.ForeignKey("drafts.id"), primary_key=True)
     ordinal: Mapped[int] = mapped_column(primary_key=True)
+    slice_index: Mapped[int]
+    """0 for the slice nearest to the feet."""
     caption: Mapped[str]
     png: Mapped[bytes]
 

@@ -103,7 +103,13 @@ class Drafting:
             session.flush()
             for ordinal, picture in enumerate(shown):
                 session.add(
-                    Picture(draft_id=row.id, ordinal=ordinal, caption=picture.caption, png=picture.png)
+                    Picture(
+                        draft_id=row.id,
+                        ordinal=ordinal,
+                        slice_index=picture.slice_index,
+                        caption=picture.caption,
+                        png=picture.png,
+                    )
                 )
             move(
                 session,

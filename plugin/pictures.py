@@ -11,12 +11,15 @@ from model.study import Draft
 
 EVIDENCE_AT_MOST = 6
 EVENLY_SPREAD = 6
+SEEN = 0.5
+"""Probability from which a finding counts as seen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """One picture."""
 
+    slice_index: int
     caption: str
     png: bytes
 
@@ -35,10 +38,10 @@ def pictures(series: Series, draft: Draft) -> Sequence[Shown]:
         for name, window in windows:
             label = f", {name} window" if name else ""
             caption = f"{finding}: slice {index + 1} of {count}{label}"
-            shown.append(Shown(caption, render_png(series.voxels[index], *window)))
+            shown.append(Shown(index, caption, render_png(series.voxels[index], *window)))
     for index in evenly_spaced(count, EVENLY_SPREAD):
         caption = f"Slice {index + 1} of {count}"
-        shown.append(Shown(caption, render_png(series.voxels[index], *windows[0][1])))
+        shown.append(Shown(index, caption, render_png(series.voxels[index], *windows[0][1])))
     return shown
 
 
@@ -48,7 +51,9 @@ def _pointed_at(draft: Draft, slices: int) -> dict[int, str]:
     for sentence in draft.sentences:
         for evidence in sentence.evidence:
             index = evidence.slice_index
-            if index is not None and 0 <= index < slices:
+            seen = evidence.probability is not None and evidence.probability >= SEEN
+            # Where a finding would be if it were there is nothing to show.
+            if seen and index is not None and 0 <= index < slices:
                 name = f"{evidence.finding}, {evidence.side}" if evidence.side else evidence.finding
                 found.setdefault(index, name.capitalize())
     return found

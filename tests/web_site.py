@@ -153,7 +153,11 @@ class WebSite:
             row = translate.draft_row(case, draft(text), DraftStatus.PRELIMINARY, now())
             session.add(row)
             session.flush()
-            session.add(Picture(draft_id=row.id, ordinal=0, caption="Effusion: slice 9 of 32", png=png()))
+            session.add(
+                Picture(
+                    draft_id=row.id, ordinal=0, slice_index=8, caption="Effusion: slice 9 of 32", png=png()
+                )
+            )
             move(session, case, CaseState.DRAFTED, ACTOR)
 
     def published(self, accession: str, text: str = SECTIONS[1], **words: Any) -> str:

@@ -156,6 +156,7 @@ def upgrade() -> None:
         "pictures",
         sa.Column("draft_id", SERIAL, nullable=False),
         sa.Column("ordinal", sa.Integer(), nullable=False),
+        sa.Column("slice_index", sa.Integer(), nullable=False),
         sa.Column("caption", sa.Text(), nullable=False),
         sa.Column("png", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(["draft_id"], ["drafts.id"], name=op.f("fk_pictures_draft_id")),

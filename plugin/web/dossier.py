@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,7 +74,7 @@ def _order(case: Case) -> dict[str, Any] | None:
 
 def _draft(session: Session, row: DraftRecord) -> dict[str, Any]:
     pictures = session.execute(
-        sa.select(Picture.ordinal, Picture.caption)
+        sa.select(Picture.ordinal, Picture.slice_index, Picture.caption)
         .where(Picture.draft_id == row.id)
         .order_by(Picture.ordinal)
     ).all()
@@ -85,13 +84,14 @@ def _draft(session: Session, row: DraftRecord) -> dict[str, Any]:
             "caption": caption,
             "path": f"/cases/{row.case_id}/drafts/{row.number}/pictures/{ordinal}.png",
         }
-        for ordinal, caption in pictures
+        for ordinal, _, caption in pictures
     ]
     return {
         "number": row.number,
         "status": row.status,
         "notice": row.notice,
-        "sections": _sections(row, _pictures_by_slice([(o, c) for o, c in pictures])),
+        # The first picture of a slice is the one with its evidence.
+        "sections": _sections(row, {index: ordinal for ordinal, index, _ in reversed(pictures)}),
         "text": row.text,
         "text_sha256": row.text_sha256,
         "findings": row.findings,
@@ -110,32 +110,21 @@ def _draft(session: Session, row: DraftRecord) -> dict[str, Any]:
     }
 
 
-def _pictures_by_slice(pictures: Sequence[tuple[int, str]]) -> dict[int, int]:
-    """Slice number as captions write it -> the first picture of that slice."""
-    found: dict[int, int] = {}
-    for ordinal, caption in pictures:
-        match = re.search(r"\bslice (\d{1,6}) of \d", caption, re.IGNORECASE)
-        if match:
-            found.setdefault(int(match[1]), ordinal)
-    return found
-
-
 def _sections(row: DraftRecord, pictures: dict[int, int]) -> list[dict[str, Any]]:
-    """Each section with its sentences; slices count from 1, as the pictures' captions do."""
+    """Each section with its sentences. pictures: slice index -> ordinal; slices are shown from 1."""
     sentences: dict[str, list[dict[str, Any]]] = {}
     for sentence in row.sentences:
         shown = []
         for evidence in sentence["evidence"]:
             index = evidence["slice_index"]
-            number = None if index is None else index + 1
             shown.append(
                 {
                     "kind": evidence["kind"],
                     "finding": evidence["finding"],
                     "side": evidence["side"],
                     "probability": evidence["probability"],
-                    "slice": number,
-                    "picture": pictures.get(number) if number else None,
+                    "slice": None if index is None else index + 1,
+                    "picture": pictures.get(index),
                 }
             )
         sentences.setdefault(sentence["section"], []).append({"text": sentence["text"], "evidence": shown})

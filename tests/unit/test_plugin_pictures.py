@@ -7,7 +7,7 @@ import pytest
 
 from connectors.dicomweb.pixels import Series
 from model.study import Draft, Evidence, Sentence
-from plugin.pictures import EVENLY_SPREAD, EVIDENCE_AT_MOST, pictures
+from plugin.pictures import EVENLY_SPREAD, EVIDENCE_AT_MOST, SEEN, pictures
 from tests.case_samples import ADA, CARD
 
 
@@ -68,3 +68,11 @@ def test_no_caption_names_the_patient() -> None:
     """Captions speak of slices and findings only."""
     told = " ".join(picture.caption for picture in pictures(a_series(8), pointing(1)))
     assert not [word for word in ("PAT-1", "Ada", "Example", "ACC1") if word in told]
+
+
+@pytest.mark.parametrize(("probability", "shown"), [(SEEN, 1), (SEEN - 0.01, 0), (None, 0)])
+def test_a_finding_that_was_not_seen_is_not_pointed_at(probability: float | None, shown: int) -> None:
+    """A sentence that denies a finding has evidence too, but no slice shows what is not there."""
+    evidence = (Evidence("image", "pneumothorax", "left", probability, 3),)
+    draft = Draft((Sentence("Findings", "No pneumothorax.", evidence),), CARD)
+    assert len(pictures(a_series(32, "MR"), draft)) == shown + EVENLY_SPREAD

@@ -20,7 +20,7 @@ from tests.benchmarks.table import Progress, Row, figure
 from tests.dicom import ct_series, encoded
 from tests.services import state
 
-SHAPE = (200, 512, 512)
+SHAPE = (100, 512, 512)
 """Slices, rows and columns of the series."""
 REPEATS = 3
 """Each path is timed this often, in turn."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,7 +201,10 @@ def add_adapter(network: nn.Module, folder: Path, base_sha256: str) -> nn.Module
     """The base with the LoRA adapter of a folder. Raises WeightsError when it was trained on another base."""
     check_adapter(folder, base_sha256)
     try:
-        adapted: nn.Module = PeftModel.from_pretrained(network, str(folder), is_trainable=False)
+        with warnings.catch_warnings():
+            # peft asks transformers by a name that is on its way out.
+            warnings.simplefilter("ignore", FutureWarning)
+            adapted: nn.Module = PeftModel.from_pretrained(network, str(folder), is_trainable=False)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise WeightsError(f"expected a LoRA adapter that fits the base in {folder.name}: {error}") from error
     return adapted.eval()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from plugin.audit.log import SEARCH_LIMIT, Query, search
-from plugin.audit.verify import Checkpoint, verify
+from plugin.audit.verify import PAGE, Checkpoint, verify
 from plugin.cli.output import Failure, as_json, document, table
 from plugin.cli.stored import stored
 from plugin.db import AuditLeaf
@@ -68,6 +69,12 @@ def search_command(
     table(("#", "at", "actor", "action", "details"), rows)
 
 
+def _progress(done: int, total: int) -> None:
+    """Say on standard error how far it is, when somebody watches and there is something to wait for."""
+    if total > PAGE and sys.stderr.isatty():
+        click.echo(f"\r{done} of {total} entries", nl=done >= total, err=True)
+
+
 @audit.command("verify")
 @click.option(
     "--against",
@@ -83,7 +90,7 @@ def verify_command(against: str, as_json: bool) -> None:
     except ValueError as error:
         raise Failure(str(error)) from None
     with stored() as database, database.read() as session:
-        found = verify(session, checkpoint)
+        found = verify(session, checkpoint, None if as_json else _progress)
     if as_json:
         document(
             {

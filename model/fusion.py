@@ -8,19 +8,21 @@ from torch import Tensor, nn
 from model.vision import Seen
 
 _NUMBERS = 3
+_EMPHASIS = 4.0
+"""A few numbers stand beside many features: without this, size and height are read last."""
 
 
 class PrefixFusion(nn.Module):
     """One token for each finding head and one for each slab.
 
-    A head's token joins the features of the place it looks at with its logit, probability and area; a
-    slab's token carries the slab's mean features.
+    A head's token joins the features of the place it looks at with its logit, probability and area and
+    with how its attention is spread over the slabs; a slab's token carries the slab's mean features.
     """
 
     def __init__(self, heads: int, slabs: int, vision_width: int, language_width: int) -> None:
         """Widths are those of the features on each side."""
         super().__init__()
-        self.from_heads = nn.Linear(vision_width + _NUMBERS, language_width)
+        self.from_heads = nn.Linear(vision_width + _NUMBERS + slabs, language_width)
         self.from_slabs = nn.Linear(vision_width, language_width)
         self.names = nn.Parameter(torch.randn(heads + slabs, language_width) * 0.02)
         self.norm = nn.LayerNorm(language_width)
@@ -42,6 +44,6 @@ class PrefixFusion(nn.Module):
 
 
 def features(seen: Seen) -> tuple[Tensor, Tensor]:
-    """(batch, heads, vision width + 3) and (batch, slabs, vision width)."""
+    """(batch, heads, vision width + 3 + slabs) and (batch, slabs, vision width)."""
     numbers = torch.stack([seen.logits / 10, seen.probabilities, seen.area], dim=2)
-    return torch.cat([seen.pooled, numbers], dim=2), seen.slabs
+    return torch.cat([seen.pooled, _EMPHASIS * numbers, _EMPHASIS * seen.heights], dim=2), seen.slabs

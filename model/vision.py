@@ -65,6 +65,8 @@ class Seen:
     """(batch, slabs, width): mean features of each tile."""
     area: Tensor
     """(batch, heads): logarithm of one plus the share of places that the map covers, times 100."""
+    heights: Tensor
+    """(batch, heads, slabs): share of each head's attention that lies in each tile; sums to one."""
 
     @property
     def probabilities(self) -> Tensor:
@@ -137,9 +139,11 @@ class VisionTower(nn.Module):
         area = torch.log1p(100 * torch.sigmoid(flat).mean(dim=2))
 
         rows, columns = self.tiles
+        places = attention.float().reshape(batch, -1, rows, height // rows, columns, width // columns)
+        heights = places.sum(dim=(3, 5)).flatten(2)
         tiled = grid.reshape(batch, self.width, rows, height // 2 // rows, columns, width // 2 // columns)
         slabs = tiled.mean(dim=(3, 5)).flatten(2).transpose(1, 2)
-        return Seen(maps, logits, pooled.float(), slabs.float(), area)
+        return Seen(maps, logits, pooled.float(), slabs.float(), area, heights)
 
     def best_slab(self, maps: Tensor) -> Tensor:
         """(batch, heads): index of the tile in which each head's map is highest."""

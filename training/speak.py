@@ -34,7 +34,7 @@ class Features:
     """What the vision half makes of the cases, kept so that the language half trains without images."""
 
     heads: Tensor
-    """(cases, heads, vision width + 3), float16."""
+    """(cases, heads, vision width + 3 + slabs), float16."""
     slabs: Tensor
     """(cases, slabs, vision width), float16."""
     records: tuple[FactRecord, ...]

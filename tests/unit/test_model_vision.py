@@ -39,6 +39,8 @@ def test_shapes_are_those_of_the_docstrings(tower: VisionTower, seen: Seen) -> N
     assert seen.logits.shape == seen.area.shape == (2, heads)
     assert seen.pooled.shape == (2, heads, tower.width)
     assert seen.slabs.shape == (2, 8, tower.width)
+    assert seen.heights.shape == (2, heads, 8)
+    torch.testing.assert_close(seen.heights.sum(dim=2), torch.ones(2, heads))
     assert ((seen.probabilities > 0) & (seen.probabilities < 1)).all()
 
 
@@ -82,7 +84,7 @@ def test_the_prefix_depends_on_each_head(tower: VisionTower, seen: Seen) -> None
     fusion = PrefixFusion(len(HEADS), IMAGE.slabs, tower.width, 64).eval()
     logits = seen.logits.clone()
     logits[:, 5] += 3
-    changed = Seen(seen.maps, logits, seen.pooled, seen.slabs, seen.area)
+    changed = Seen(seen.maps, logits, seen.pooled, seen.slabs, seen.area, seen.heights)
     difference = (fusion(changed) - fusion(seen)).abs().amax(dim=(0, 2))
     assert difference[5] > 1e-3
     assert torch.cat([difference[:5], difference[6:]]).max() == 0

@@ -119,7 +119,7 @@ def test_widths_of_every_preset_are_multiples_of_64() -> None:
 def _seen(logit: float) -> Seen:
     heads = len(HEADS)
     maps = torch.full((1, heads, 4, 4), logit)
-    return Seen(maps, torch.full((1, heads), logit), torch.zeros(1), torch.zeros(1), torch.zeros(1))
+    return Seen(maps, torch.full((1, heads), logit), *[torch.zeros(1)] * 4)
 
 
 def test_the_vision_loss_falls_when_a_finding_is_seen() -> None:

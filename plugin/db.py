@@ -7,6 +7,7 @@ all changes, in which the audit leaves lie as well, and leaves no race between t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -281,6 +282,10 @@ for _dialect, _statements in APPEND_ONLY.items():
         event.listen(AuditLeaf.__table__, "after_create", sa.DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]
 
 
+HEAD = "audit head"
+"""Where a writing session keeps the AuditHead that it locked."""
+
+
 class Database:
     """The site's database: SQLite for one machine, PostgreSQL for many."""
 
@@ -296,6 +301,8 @@ class Database:
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        # Writers of one process queue here: SQLite's own waiting is a sleep that others overtake.
+        self._turn = threading.Lock()
         self._writing = self.engine.execution_options(prelim_write=True)
         # SQLite's reads are snapshots by themselves in WAL mode.
         snapshot = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
@@ -304,9 +311,13 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """One transaction that may change things; commits at the end, rolls back on any exception."""
-        with Session(self._writing, expire_on_commit=False) as session, session.begin():
-            if self.engine.dialect.name != "sqlite":
-                session.execute(sa.select(AuditHead.id).with_for_update())
+        with (
+            self._turn,
+            Session(self._writing, expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            # On PostgreSQL this row is the lock; on both it is what every leaf is appended to.
+            session.info[HEAD] = session.scalars(sa.select(AuditHead).with_for_update()).one()
             yield session
 
     @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -179,10 +180,10 @@ class Intake:
         return row.ack
 
     def _apply(self, session: Session, read: _Read, message_id: int) -> NotHl7 | None:
-        """Bring orders and reports to their cases; a savepoint takes all of it back when one cannot be."""
+        """Bring orders and reports to their cases; a savepoint undoes all when a report cannot be."""
         actor = _actor(read)
         try:
-            with session.begin_nested():
+            with session.begin_nested() if read.reports else nullcontext():
                 for order in read.orders:
                     take_order(session, order, self._enqueue, actor, message_id)
                 for ordinal, report in enumerate(read.reports):

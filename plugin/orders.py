@@ -141,13 +141,10 @@ def _cases_of(session: Session, study: Study) -> Sequence[Case]:
 
 
 def _study_of(session: Session, order: Order) -> Study | None:
-    if order.study_instance_uid:
-        named = session.get(Study, order.study_instance_uid)
-        if named:
-            return named
-    return session.scalars(
-        sa.select(Study).where(Study.accession == order.accession).order_by(Study.announced_at.desc())
-    ).first()
+    # The study that the order names comes before the latest one of its accession.
+    named = Study.study_instance_uid == order.study_instance_uid
+    either = sa.select(Study).where(sa.or_(named, Study.accession == order.accession))
+    return session.scalars(either.order_by(named.desc(), Study.announced_at.desc())).first()
 
 
 def _differing(order: Order, study: Study) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ JobFunction = Callable[[str, int, int], None]
 """Takes case id, draft number and attempt."""
 DATABASE_PAUSE_SECONDS = 1.0
 PEER_THREADS = 4
+QUEUE_POLL_SECONDS = 0.5
+"""The longest that a job waits in a queue while a worker is free."""
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ class Worker:
         }
         DBOS(config=config)
         DBOS.launch()
-        polling = min(self._settings.poll_seconds, 1.0)
+        polling = min(self._settings.poll_seconds, QUEUE_POLL_SECONDS)
         DBOS.register_queue(
             DRAFTS,
             worker_concurrency=self._settings.worker_threads,

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from plugin.audit.tree import Frontier, leaf_hash
-from plugin.db import AuditHead, AuditLeaf, Case, SignOff, now
+from plugin.db import HEAD, AuditLeaf, Case, SignOff, now
 
 SEARCH_LIMIT = 1000
 
@@ -43,7 +43,7 @@ def record(
     that the entry points to.
     """
     at = at or now()
-    head = session.get_one(AuditHead, 1)
+    head = session.info[HEAD]
     tree = Frontier(head.size, tuple(bytes.fromhex(root) for root in head.roots))
     entry = canonical(
         {

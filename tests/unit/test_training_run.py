@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -161,6 +162,24 @@ def test_only_the_answer_is_learned(words: Words) -> None:
             for i, t in enumerate((short, long))
         ]
     assert together == pytest.approx((alone[0] * 2 + alone[1] * 4) / 6, abs=1e-4)
+
+
+def test_each_answer_token_is_learned_from_what_stands_before_it() -> None:
+    """The loss is that of reading start, prefix and prompt and then saying the answer, token by token."""
+    torch.manual_seed(0)
+    network: Any = new_llama(PRESETS["tiny"]).eval()
+    prefix, turn = torch.randn(1, 3, 64), Turn([5, 6], [7, 8, END_ID], blind=False)
+    table = network.get_input_embeddings()
+    with torch.no_grad():
+        read, cost = (
+            torch.cat([table(torch.tensor([[START_ID]])), prefix, table(torch.tensor([[5, 6]]))], 1),
+            0.0,
+        )
+        for token in turn.answer:
+            cost -= network(inputs_embeds=read).logits[0, -1].log_softmax(0)[token].item()
+            read = torch.cat([read, table(torch.tensor([[token]]))], dim=1)
+        loss = language_loss(network, START_ID, prefix, [turn]).item()
+    assert loss == pytest.approx(cost / 3, abs=1e-4)
 
 
 def test_a_blind_case_sees_no_image(words: Words) -> None:

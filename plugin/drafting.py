@@ -9,6 +9,7 @@ from connectors.dicomweb.client import DicomwebClient
 from connectors.dicomweb.pixels import Series, read_series
 from connectors.errors import ExchangeError, Unreachable
 from connectors.exchange import Order
+from model.sections import FINDINGS, IMPRESSION
 from model.study import Draft, Drafter, Unfit
 from plugin import translate
 from plugin.audit.log import record
@@ -49,7 +50,7 @@ class Drafting:
         2. Fetch the study; an archive that does not answer is asked again later.
         3. Read it in a child process; what cannot be read fails the case, with the reason.
         4. Compare the images themselves with the order; a disagreement holds the case.
-        5. Draft.
+        5. Draft; images that cannot be assessed, or a draft without findings or impression, fail the case.
         6. Store draft, pictures, move, leaf and the next job in one transaction, if 1 still holds.
         """
         with self._database.read() as session:  # 1
@@ -77,6 +78,10 @@ class Drafting:
             draft = self._drafter.draft(translate.volume(series), translate.context(order, series))  # 5
         except Unfit as error:
             self._fail(case_id, number, f"The images could not be assessed: {error}")
+            return
+        missing = [title for title in (FINDINGS, IMPRESSION) if not dict(draft.sections).get(title)]
+        if missing:
+            self._fail(case_id, number, f"The model wrote no {' and no '.join(missing)}; nothing was kept.")
             return
         self._store(case_id, number, draft, series)  # 6
 

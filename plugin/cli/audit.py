@@ -40,7 +40,9 @@ def _utc(moment: datetime | None) -> datetime | None:
 @click.option("--since", type=click.DateTime(), help="Not before this moment (UTC).")
 @click.option("--until", type=click.DateTime(), help="Not after this moment (UTC).")
 @click.option("--after", default=-1, help="Only entries behind this position, to read on.")
-@click.option("--limit", default=200, type=click.IntRange(1, SEARCH_LIMIT), show_default=True)
+@click.option(
+    "--limit", default=200, type=click.IntRange(1, SEARCH_LIMIT), show_default=True, help="At most so many."
+)
 @as_json
 def search_command(
     case_id: str,

@@ -46,7 +46,7 @@ def case() -> None:
 
 @case.command("list")
 @click.option("--state", type=click.Choice([state.value for state in CaseState]), help="Only this state.")
-@click.option("--limit", default=50, type=click.IntRange(1, 1000), show_default=True)
+@click.option("--limit", default=50, type=click.IntRange(1, 1000), show_default=True, help="At most so many.")
 @as_json
 def list_command(state: str | None, limit: int, as_json: bool) -> None:
     """List cases, latest change first."""

@@ -43,7 +43,7 @@ def message() -> None:
 @message.command("list")
 @click.option("--state", type=click.Choice(["PROCESSED", "REFUSED", "QUARANTINED"]), help="Only this state.")
 @click.option("--accession", default="", help="Only messages of this accession number.")
-@click.option("--limit", default=50, type=click.IntRange(1, 1000), show_default=True)
+@click.option("--limit", default=50, type=click.IntRange(1, 1000), show_default=True, help="At most so many.")
 @as_json
 def list_command(state: str | None, accession: str, limit: int, as_json: bool) -> None:
     """List messages, latest first."""

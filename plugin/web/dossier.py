@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from plugin.cases import CaseState
 from plugin.db import AuditLeaf, Case, DraftRecord, Picture, SignOff
+from plugin.pictures import SEEN
 from plugin.signoff import Verdict
 from plugin.translate import order_from_json
 from plugin.web.leaf import leaf_fields
@@ -116,7 +117,9 @@ def _sections(row: DraftRecord, pictures: dict[int, int]) -> list[dict[str, Any]
     for sentence in row.sentences:
         shown = []
         for evidence in sentence["evidence"]:
-            index = evidence["slice_index"]
+            # A finding that was not seen has no slice to look at.
+            seen = (evidence["probability"] or 0.0) >= SEEN
+            index = evidence["slice_index"] if seen else None
             shown.append(
                 {
                     "kind": evidence["kind"],

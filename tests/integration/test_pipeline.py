@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,6 +17,7 @@ from connectors.sandbox import fhir_radiologist
 from connectors.sandbox.fhir import FhirServer
 from connectors.sandbox.pacs import SandboxPacs
 from connectors.sandbox.ris import order_message
+from model.load import SCRIPTED_WEIGHTS
 from plugin.audit.verify import verify
 from plugin.db import AuditLeaf, Message
 from plugin.queue import WorkQueue
@@ -258,6 +260,23 @@ def test_images_that_cannot_be_read_fail_the_case_and_can_be_replayed(
     with site.database.read() as session:
         leaf = session.scalars(sa.select(AuditLeaf).where(AuditLeaf.action == "case.replayed")).one()
     assert '"why":"mended"' in leaf.entry
+
+
+def test_a_draft_without_an_impression_is_not_kept(tmp_path: Path) -> None:
+    """A model that leaves a section out has not drafted a report: the case fails and nothing is sent."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    told = json.loads((SCRIPTED_WEIGHTS / "drafter.json").read_text(encoding="utf-8"))
+    told["script"]["text"] = "Findings:\nThe lungs are clear."
+    (folder / "drafter.json").write_text(json.dumps(told), encoding="utf-8")
+    with embedded() as (peers, _, _), running(peers, sqlite(tmp_path), model=folder) as site:
+        order = new_order()
+        site.store(study_of(order))
+        site.place(order)
+        case = site.comes_to(order, "FAILED")
+        assert case.reason == "The model wrote no Impression; nothing was kept."
+        assert site.drafts(case) == []
+        assert site.reports(case) == []
 
 
 def test_an_order_cancelled_before_its_images_is_never_drafted(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import re
-from datetime import date
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from xml.etree import ElementTree
 

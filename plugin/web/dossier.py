@@ -119,7 +119,7 @@ def _sections(row: DraftRecord, pictures: dict[int, int]) -> list[dict[str, Any]
         for evidence in sentence["evidence"]:
             # A finding that was not seen has no slice to look at.
             seen = (evidence["probability"] or 0.0) >= SEEN
-            index = evidence["slice_index"] if seen else None
+            index: int | None = evidence["slice_index"] if seen else None
             shown.append(
                 {
                     "kind": evidence["kind"],
@@ -127,7 +127,7 @@ def _sections(row: DraftRecord, pictures: dict[int, int]) -> list[dict[str, Any]
                     "side": evidence["side"],
                     "probability": evidence["probability"],
                     "slice": None if index is None else index + 1,
-                    "picture": pictures.get(index),
+                    "picture": None if index is None else pictures.get(index),
                 }
             )
         sentences.setdefault(sentence["section"], []).append({"text": sentence["text"], "evidence": shown})

@@ -7,17 +7,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
-from torch import nn
+from torch import Tensor, nn
 
 from model.fusion import PrefixFusion
 from model.language import LanguageSettings, Words, load_base
-from training.checkpoint import EVERY_STEPS, Checkpoint, trained
+from training.checkpoint import Checkpoint
 from training.conversation import house_turn, language_loss
-from training.dataset import epochs
+from training.fit import fit
 from training.losslog import LossLog
 from training.plan import Phase
 from training.progress import Progress, silent
-from training.schedule import rate
 from training.speak import Features
 from training.tokenizer import END_ID, START_ID
 
@@ -42,7 +41,7 @@ def adapt(
     quantisation that it will meet. The adapter's configuration names the base by its hash.
     """
     torch.manual_seed(seed + 3)
-    network = get_peft_model(
+    network: nn.Module = get_peft_model(
         load_base(base, settings, torch.device("cpu")),
         LoraConfig(
             r=rank,
@@ -55,25 +54,24 @@ def adapt(
         ),
     )
     both = nn.ModuleDict({"network": network, "fusion": fusion})
-    optimiser = torch.optim.AdamW(trained(both).values(), lr=phase.learning_rate, weight_decay=0.0)
-    first = checkpoint.restore(both, optimiser)
-    progress("", first)
-    both.train()
-    for step, index in epochs(len(kept.records), phase.batch, phase.steps, seed + 3, first):
-        for group in optimiser.param_groups:
-            group["lr"] = phase.learning_rate * rate(step, phase.steps)
+
+    def loss_of(step: int, index: Tensor) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng((seed + 3, step))
         turns = [house_turn(kept.records[i], words, END_ID, rng) for i in index.tolist()]
         with torch.autocast("cpu", dtype=torch.bfloat16):
             prefix = fusion.project(kept.heads[index].float(), kept.slabs[index].float())
-            loss = language_loss(network, START_ID, prefix, turns)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(both.parameters(), 1.0)
-        optimiser.step()
-        log.write("adapt", step + 1, {"loss": loss.item()})
-        progress("", 1)
-        if (step + 1) % EVERY_STEPS == 0:
-            checkpoint.save(step + 1, both, optimiser)
-    checkpoint.save(phase.steps, both)
-    return both.eval()["network"]
+            return language_loss(network, START_ID, prefix, turns), {}
+
+    fit(
+        "adapt",
+        both,
+        loss_of,
+        cases=len(kept.records),
+        phase=phase,
+        seed=seed + 3,
+        weight_decay=0.0,
+        checkpoint=checkpoint,
+        log=log,
+        progress=progress,
+    )
+    return network

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from model.vision import Seen, VisionTower
-from training.checkpoint import EVERY_STEPS, Checkpoint, trained
-from training.dataset import Examples, epochs
+from training.checkpoint import Checkpoint
+from training.dataset import Examples
+from training.fit import fit
 from training.losslog import LossLog
 from training.plan import Phase
 from training.progress import Progress, silent
-from training.schedule import rate
 
 _SMALL_FINDING_WEIGHT = 2.0
 _SMALL = "pulmonary nodule"
@@ -54,24 +54,22 @@ def see(
     progress: Progress = silent,
 ) -> None:
     """Train the vision half in place."""
-    optimiser = torch.optim.AdamW(trained(tower).values(), lr=phase.learning_rate, weight_decay=0.02)
-    first = checkpoint.restore(tower, optimiser)
-    progress("", first)
-    tower.train()
-    for step, index in epochs(len(examples.records), phase.batch, phase.steps, seed, first):
-        for group in optimiser.param_groups:
-            group["lr"] = phase.learning_rate * rate(step, phase.steps)
+
+    def loss_of(_step: int, index: Tensor) -> tuple[Tensor, dict[str, float]]:
         images, maps = examples.batch(index)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             seen = tower(images)
-        loss, parts = vision_loss(seen, maps, weights)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
-        optimiser.step()
-        log.write("see", step + 1, {"loss": loss.item(), **parts})
-        progress("", 1)
-        if (step + 1) % EVERY_STEPS == 0:
-            checkpoint.save(step + 1, tower, optimiser)
-    checkpoint.save(phase.steps, tower)
-    tower.eval()
+        return vision_loss(seen, maps, weights)
+
+    fit(
+        "see",
+        tower,
+        loss_of,
+        cases=len(examples.records),
+        phase=phase,
+        seed=seed,
+        weight_decay=0.02,
+        checkpoint=checkpoint,
+        log=log,
+        progress=progress,
+    )

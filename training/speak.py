@@ -12,14 +12,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from model.fusion import PrefixFusion, features
 from model.language import Words
 from model.vision import VisionTower
-from training.checkpoint import EVERY_STEPS, Checkpoint, trained
+from training.checkpoint import Checkpoint
 from training.conversation import Turn, house_turn, language_loss, plain_turn
-from training.dataset import Examples, epochs
+from training.dataset import Examples
 from training.facts import FactRecord
+from training.fit import fit
 from training.losslog import LossLog
 from training.plan import Phase, Plan
 from training.progress import Progress, silent
-from training.schedule import rate
 from training.see import head_weights, vision_loss
 from training.tokenizer import END_ID, START_ID
 
@@ -98,27 +98,25 @@ def speak(
 ) -> None:
     """Train the language half and the fusion in place, on kept features."""
     both = nn.ModuleDict({"network": network, "fusion": fusion})
-    optimiser = torch.optim.AdamW(trained(both).values(), lr=phase.learning_rate, weight_decay=0.01)
-    first = checkpoint.restore(both, optimiser)
-    progress("", first)
-    both.train()
-    for step, index in epochs(len(kept.records), phase.batch, phase.steps, seed + 1, first):
-        for group in optimiser.param_groups:
-            group["lr"] = phase.learning_rate * rate(step, phase.steps)
+
+    def loss_of(step: int, index: Tensor) -> tuple[Tensor, dict[str, float]]:
         turns = base_turns([kept.records[i] for i in index.tolist()], words, seed, step)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             prefix = fusion.project(kept.heads[index].float(), kept.slabs[index].float())
-            loss = language_loss(network, START_ID, prefix, turns)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(both.parameters(), 1.0)
-        optimiser.step()
-        log.write("speak", step + 1, {"loss": loss.item()})
-        progress("", 1)
-        if (step + 1) % EVERY_STEPS == 0:
-            checkpoint.save(step + 1, both, optimiser)
-    checkpoint.save(phase.steps, both)
-    both.eval()
+            return language_loss(network, START_ID, prefix, turns), {}
+
+    fit(
+        "speak",
+        both,
+        loss_of,
+        cases=len(kept.records),
+        phase=phase,
+        seed=seed + 1,
+        weight_decay=0.01,
+        checkpoint=checkpoint,
+        log=log,
+        progress=progress,
+    )
 
 
 def join(
@@ -133,27 +131,28 @@ def join(
     log: LossLog,
     progress: Progress = silent,
 ) -> None:
-    """Train both halves together for a short while, from images to words. Short enough to start over."""
-    phase = plan.join
+    """Train both halves together for a short while, from images to words."""
     whole = nn.ModuleDict({"tower": tower, "network": network, "fusion": fusion})
-    optimiser = torch.optim.AdamW(trained(whole).values(), lr=phase.learning_rate, weight_decay=0.01)
     weights = head_weights(plan.vision.heads)
-    whole.train()
-    for step, index in epochs(len(examples.records), phase.batch, phase.steps, seed + 2):
-        for group in optimiser.param_groups:
-            group["lr"] = phase.learning_rate * rate(step, phase.steps)
+
+    def loss_of(step: int, index: Tensor) -> tuple[Tensor, dict[str, float]]:
         images, maps = examples.batch(index)
         turns = base_turns([examples.records[i] for i in index.tolist()], words, seed + 2, step)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             seen = tower(images)
             spoken = language_loss(network, START_ID, fusion(seen), turns)
         looked, _ = vision_loss(seen, maps, weights)
-        loss = spoken + _VISION_SHARE * looked
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(whole.parameters(), 1.0)
-        optimiser.step()
-        log.write("join", step + 1, {"loss": loss.item(), "words": spoken.item(), "vision": looked.item()})
-        progress("", 1)
-    checkpoint.save(phase.steps, whole)
-    whole.eval()
+        return spoken + _VISION_SHARE * looked, {"words": spoken.item(), "vision": looked.item()}
+
+    fit(
+        "join",
+        whole,
+        loss_of,
+        cases=len(examples.records),
+        phase=plan.join,
+        seed=seed + 2,
+        weight_decay=0.01,
+        checkpoint=checkpoint,
+        log=log,
+        progress=progress,
+    )

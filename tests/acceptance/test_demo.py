@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
+import select
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
+
+from model.load import SCRIPTED_WEIGHTS
 
 KEYS = {
     "ack",
@@ -66,3 +72,24 @@ def test_the_demo_ends_by_itself_off_a_terminal(tmp_path: Path) -> None:
         assert words in ended.stdout
     assert ended.stderr == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_stays_up_on_a_terminal_until_ctrl_c(tmp_path: Path) -> None:
+    """On a terminal the pages can be clicked through; Ctrl-C ends everything with 0."""
+    command = [sys.executable, "-c", "from plugin.cli import main; main()"]
+    child, terminal = pty.fork()
+    if child == 0:  # pragma: no cover - the other process
+        os.chdir(tmp_path)
+        os.execv(command[0], [*command, "demo", "--model", str(SCRIPTED_WEIGHTS)])
+    shown = ""
+    while "press Ctrl-C to end" not in shown:
+        assert select.select([terminal], [], [], 120)[0], shown
+        shown += os.read(terminal, 4096).decode(errors="replace")
+    pages = re.search(r"the worklist  (\S+)", shown)
+    assert pages is not None
+    with urllib.request.urlopen(pages[1], timeout=30) as answer:
+        assert b"DEMO-ACC-1" in answer.read()
+    os.write(terminal, b"\x03")
+    _, status = os.waitpid(child, 0)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -7,7 +7,9 @@ all changes, in which the audit leaves lie as well, and leaves no race between t
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -282,6 +284,9 @@ for _dialect, _statements in APPEND_ONLY.items():
         event.listen(AuditLeaf.__table__, "after_create", sa.DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]
 
 
+BUSY_SECONDS = 30
+"""How long SQLite waits for another process's lock."""
+BUSY_PAUSE_SECONDS = 0.02
 HEAD = "audit head"
 """Where a writing session keeps the AuditHead that it locked."""
 
@@ -292,7 +297,10 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         try:
-            self.engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+            # hide_parameters: an error of the database must not quote the patient that it was given.
+            self.engine = sa.create_engine(
+                url, pool_pre_ping=not url.startswith("sqlite"), hide_parameters=True
+            )
         except ModuleNotFoundError as error:
             raise SettingError(
                 f"PRELIM_DATABASE_URL names a database whose driver {error.name} is not installed: "
@@ -335,11 +343,24 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     # pysqlite's own transaction handling begins too late (only before the first change): a decision
     # would rest on a read outside of the transaction. Prelim begins its transactions itself.
     connection.isolation_level = None
-    connection.execute("PRAGMA busy_timeout = 30000")
-    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    _use_wal(connection)
     # NORMAL loses acknowledged commits when the power goes; FULL does not.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log. Alone among SQLite's waits for a lock, this one fails at once."""
+    ends = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > ends:
+                raise
+            time.sleep(BUSY_PAUSE_SECONDS)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

@@ -64,19 +64,20 @@ class Intake:
         2. A message that was processed before (same sender, MSH-10 and body) gets the same ack again and
            changes nothing. The same sender and MSH-10 with another body is put into quarantine.
         3. Apply it, store it with its ack, add the leaf, enqueue the work: one transaction.
-        4. If that fails because of us, nothing is stored and the sender is told to send it again (AR/CR).
+        4. If the database is at fault, nothing is stored and the sender is told to send it again (AR/CR).
+        5. Any other error would come again with the same message: it is kept as refused (AE/CE).
         """
         read = self._read(body)  # 1
         try:
             with self._database.write() as session:
                 return self._take(session, read, body, peer)  # 2, 3
-        except sa.exc.SQLAlchemyError as error:  # 4
-            # The statement in the error's words may quote a patient: only its kind is written.
-            log.error("A message could not be stored (%s); it is to be repeated.", type(error).__name__)
-            return _answer(read.message, body, _NOT_NOW, ack.Verdict.REJECT)
         except Exception as error:
-            # Sent again, it would fail again: refuse it with AE and keep it, so that nothing is lost.
-            log.error("A message could not be applied (%s); it is kept as refused.", type(error).__name__)
+            # The words of an error may quote a patient: only its kind is written.
+            kind = type(error).__name__
+            if isinstance(error, sa.exc.SQLAlchemyError) and not isinstance(error, _OF_CONTENT):  # 4
+                log.error("A message could not be stored (%s); it is to be repeated.", kind)
+                return _answer(read.message, body, _NOT_NOW, ack.Verdict.REJECT)
+            log.error("A message could not be applied (%s); it is kept as refused.", kind)  # 5
             unforeseen = NotHl7("an error that nobody foresaw; the message is kept", code=207)
             with self._database.write() as session:
                 return self._store(
@@ -151,9 +152,9 @@ class Intake:
         row = Message(
             received_at=now(),
             peer=peer,
-            sender=read.message.source if read.message else "",
-            control_id=read.message.control_id if read.message else "",
-            message_type=read.message.type if read.message else "",
+            sender=_plain(read.message.source) if read.message else "",
+            control_id=_plain(read.message.control_id) if read.message else "",
+            message_type=_plain(read.message.type) if read.message else "",
             accession=read.accession,
             body=body,
             body_sha256=hashlib.sha256(body).hexdigest(),
@@ -193,6 +194,8 @@ class Intake:
         return None
 
 
+_OF_CONTENT = (sa.exc.DataError, sa.exc.IntegrityError)
+"""Errors of the database that the message brings about, and would again."""
 _NOT_NOW = NotHl7("the message could not be stored now; send it again unchanged", code=207)
 _UNSUPPORTED = 200
 
@@ -220,4 +223,9 @@ def _answer(
 
 
 def _actor(read: _Read) -> str:
-    return f"hl7:{read.message.source}" if read.message else "hl7:unreadable"
+    return f"hl7:{_plain(read.message.source)}" if read.message else "hl7:unreadable"
+
+
+def _plain(text: str) -> str:
+    """The text without NUL, which PostgreSQL keeps in no text; the message itself is kept as it came."""
+    return text.replace("\x00", "\ufffd")

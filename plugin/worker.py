@@ -91,30 +91,40 @@ class Worker:
         """A job that loses no case to an error nobody foresaw, and waits for a database that is away."""
 
         def job(case_id: str, number: int, attempt: int) -> None:
+            work = function
             while True:
                 try:
-                    function(case_id, number, attempt)
+                    work(case_id, number, attempt)
                 except sa.exc.OperationalError:
                     log.warning("The database did not answer during a %s job; it is tried again.", kind)
                     self._stopping.wait(DATABASE_PAUSE_SECONDS)
                 except Exception as error:
+                    if work is not function:
+                        raise
                     # Only the kind of error: its words may quote a patient.
                     log.error("A %s job failed with %s.", kind, type(error).__name__)
-                    self._fail(
-                        case_id, f"An error that nobody foresaw ({type(error).__name__}) in a {kind} job."
-                    )
-                    return
+                    work = self._failed(kind, type(error).__name__)
                 else:
                     return
 
         job.__qualname__ = job.__name__ = kind
         return job
 
-    def _fail(self, case_id: str, reason: str) -> None:
-        with self._database.write() as session:
-            case = session.get_one(Case, case_id)
-            if CaseState.FAILED in MOVES[CaseState(case.state)]:
-                move(session, case, CaseState.FAILED, ACTOR, reason=reason)
+    def _failed(self, kind: str, error: str) -> JobFunction:
+        """What is done after an error that nobody foresaw: the case says so, and fails where it still can."""
+        reason = f"An error that nobody foresaw ({error}) in a {kind} job."
+
+        def tell(case_id: str, number: int, _attempt: int) -> None:
+            with self._database.write() as session:
+                case = session.get_one(Case, case_id)
+                if CaseState.FAILED in MOVES[CaseState(case.state)]:
+                    move(session, case, CaseState.FAILED, ACTOR, reason=reason, details={"draft": number})
+                else:
+                    case.reason = reason
+                    details = {"draft": number, "reason": reason}
+                    record(session, ACTOR, f"{kind}.failed", case_id=case_id, details=details)
+
+        return tell
 
     # --- leases -------------------------------------------------------------------------------------
 

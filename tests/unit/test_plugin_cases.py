@@ -260,6 +260,21 @@ def test_a_cancelled_order_that_is_placed_again_lives_again(database: Database) 
         assert len(jobs.asked) == 1
 
 
+def test_only_a_human_releases_a_held_case(database: Database) -> None:
+    """Orders and images that agree again leave it HELD with nothing enqueued; a replay makes the draft due."""
+    jobs = Jobs()
+    with database.write() as session:
+        take_study(session, a_study(patient=BEN), jobs.enqueue, ACTOR)
+        case = take_order(session, an_order(), jobs.enqueue, ACTOR)
+        for order in (an_order(), an_order(action=OrderAction.CHANGE, history="Smoker.")):
+            take_order(session, order, jobs.enqueue, ACTOR)
+        take_study(session, a_study(instance_count=64), jobs.enqueue, ACTOR)
+        take_order(session, an_order(), jobs.enqueue, ACTOR)
+        assert (case.state, jobs.asked) == (S.HELD, [])
+        replay_case(session, case, jobs.enqueue, who="operator:ada", why="The archive was corrected.")
+        assert (case.state, len(jobs.asked)) == (S.READY, 1)
+
+
 def test_no_draft_is_made_where_a_human_has_reported_first(database: Database) -> None:
     """A report for an unknown accession opens the case as SIGNED; what comes late asks for nothing."""
     jobs = Jobs()

@@ -261,7 +261,7 @@ def test_a_cancelled_order_that_is_placed_again_lives_again(database: Database) 
 
 
 def test_only_a_human_releases_a_held_case(database: Database) -> None:
-    """Orders and images that agree again leave it HELD with nothing enqueued; a replay makes the draft due."""
+    """Orders and images that agree again leave it HELD and ask for nothing; a replay makes a draft due."""
     jobs = Jobs()
     with database.write() as session:
         take_study(session, a_study(patient=BEN), jobs.enqueue, ACTOR)

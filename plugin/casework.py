@@ -25,8 +25,6 @@ class Job:
     """The draft's number: the same job asked for twice is the same job."""
     attempt: int = 0
     delay_seconds: float = 0.0
-    replay: str = ""
-    """Set when a human asks again for a job that was done before; makes it another job."""
 
 
 Enqueue = Callable[[Session, Job], None]

@@ -50,7 +50,10 @@ def check_current(database: Database) -> None:
 
 
 def pending(database: Database) -> bool:
-    """Whether the database is not at the newest revision."""
+    """Whether the database is not at the newest revision; a SQLite file that is not there is not made."""
+    file = database.engine.url.database
+    if database.engine.dialect.name == "sqlite" and not Path(file or "").exists():
+        return True
     with database.engine.connect() as connection:
         at = MigrationContext.configure(connection).get_current_revision()
     return at != ScriptDirectory.from_config(_config()).get_current_head()

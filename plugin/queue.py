@@ -32,11 +32,10 @@ class WorkQueue:
 
     def enqueue(self, session: Session, job: Job) -> None:
         """Add a job in the session's own transaction; the same job twice is one job."""
-        identity = f"{job.kind}-{job.case_id}-{job.number}-{job.attempt}"
         options: EnqueueOptions = {
             "workflow_name": job.kind,
             "queue_name": QUEUES[job.kind],
-            "workflow_id": f"{identity}-{job.replay}" if job.replay else identity,
+            "workflow_id": f"{job.kind}-{job.case_id}-{job.number}-{job.attempt}",
             "app_version": APPLICATION_VERSION,
             # A case is an accession; its own id keeps the accession number out of the queue's tables.
             "queue_partition_key": job.case_id,

@@ -95,7 +95,7 @@ def context(order: Order, series: Series) -> ClinicalContext:
         history=order.history,
         modality=series.modality,
         sex=sex,
-        age_years=age,
+        age_years=age if age is None or age >= 0 else None,
     )
 
 

@@ -27,6 +27,9 @@ from plugin.settings import Settings
 ARCHIVE_ACTOR = "archive"
 SERVER_ACTOR = "fhir-server"
 FEED = "pacs-changes"
+WAITING = frozenset({CaseState.RECEIVED})
+OPEN = frozenset({CaseState.PUBLISHED, CaseState.SUPERSEDED, CaseState.WITHHELD, CaseState.HELD})
+"""States in which a human's final report may still come while a draft of ours stands on the server."""
 ASKED_AT_ONCE = 20
 """Waiting cases, or open drafts, asked about in one round; the next round goes on with the others."""
 
@@ -52,7 +55,7 @@ class Watch:
         self._server = server
         self._systems = systems
         self._sightings: dict[str, Sighting] = {}
-        self._asked_last = {CaseState.RECEIVED: "", CaseState.PUBLISHED: ""}
+        self._asked_last: dict[frozenset[CaseState], str] = {}
 
     def round(self) -> None:
         """Look once everywhere."""
@@ -99,7 +102,7 @@ class Watch:
 
     def _ask_for_waiting(self, archive: DicomwebClient) -> None:
         found: list[StudyRef] = []
-        for case in self._next_cases(CaseState.RECEIVED):
+        for case in self._next_cases(WAITING):
             try:
                 found.extend(archive.find_studies(accession=case.accession) if case.order else ())
             except Unreachable:
@@ -116,12 +119,12 @@ class Watch:
             with self._database.write() as session:
                 take_study(session, study, self._enqueue, ARCHIVE_ACTOR)
 
-    def _next_cases(self, state: CaseState) -> Sequence[Case]:
-        """The next cases of a state, in turn, so that a long list is asked about evenly."""
+    def _next_cases(self, states: frozenset[CaseState]) -> Sequence[Case]:
+        """The next cases of some states, in turn, so that a long list is asked about evenly."""
+        chosen = sa.select(Case).where(Case.state.in_(sorted(states))).order_by(Case.id).limit(ASKED_AT_ONCE)
         with self._database.read() as session:
-            chosen = sa.select(Case).where(Case.state == state.value).order_by(Case.id).limit(ASKED_AT_ONCE)
-            cases = session.scalars(chosen.where(Case.id > self._asked_last[state])).all()
-        self._asked_last[state] = cases[-1].id if len(cases) == ASKED_AT_ONCE else ""
+            cases = session.scalars(chosen.where(Case.id > self._asked_last.get(states, ""))).all()
+        self._asked_last[states] = cases[-1].id if len(cases) == ASKED_AT_ONCE else ""
         return cases
 
     # --- sign-offs ----------------------------------------------------------------------------------
@@ -130,7 +133,7 @@ class Watch:
         """See what became of our drafts: a subscription on preliminary never fires on the change to final."""
         if self._server is None:
             return
-        for case in self._next_cases(CaseState.PUBLISHED):
+        for case in self._next_cases(OPEN):
             try:
                 self._look_at(self._server, case)
             except Unreachable:

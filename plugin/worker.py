@@ -22,6 +22,8 @@ JobFunction = Callable[[str, int, int], None]
 """Takes case id, draft number and attempt."""
 DATABASE_PAUSE_SECONDS = 1.0
 PEER_THREADS = 4
+LAST_JOB_SECONDS = 30
+"""How long a worker that stops waits for the jobs in hand."""
 QUEUE_POLL_SECONDS = 0.5
 """The longest that a job waits in a queue while a worker is free."""
 
@@ -40,6 +42,7 @@ class Worker:
         self._database = database
         self._jobs = jobs
         self._stopping = threading.Event()
+        self._in_hand: set[tuple[str, str, int]] = set()
         self._pulse = threading.Thread(target=self._keep_alive, name="prelim-lease", daemon=True)
 
     def start(self) -> None:
@@ -81,7 +84,11 @@ class Worker:
         self._stopping.set()
         if self._pulse.is_alive():
             self._pulse.join()
-        DBOS.destroy(workflow_completion_timeout_sec=30, destroy_registry=True)
+        DBOS.destroy(workflow_completion_timeout_sec=LAST_JOB_SECONDS, destroy_registry=True)
+        if self._in_hand:
+            # The lease runs out by itself, and then another worker takes over what we could not finish.
+            log.warning("%d jobs did not finish in time; another worker takes them over.", len(self._in_hand))
+            return
         with self._database.write() as session:
             lease = session.get(WorkerLease, self._settings.executor_id)
             if lease:
@@ -92,6 +99,7 @@ class Worker:
 
         def job(case_id: str, number: int, attempt: int) -> None:
             work = function
+            self._in_hand.add((kind, case_id, number))
             while True:
                 try:
                     work(case_id, number, attempt)
@@ -100,11 +108,13 @@ class Worker:
                     self._stopping.wait(DATABASE_PAUSE_SECONDS)
                 except Exception as error:
                     if work is not function:
+                        self._in_hand.discard((kind, case_id, number))
                         raise
                     # Only the kind of error: its words may quote a patient.
                     log.error("A %s job failed with %s.", kind, type(error).__name__)
                     work = self._failed(kind, type(error).__name__)
                 else:
+                    self._in_hand.discard((kind, case_id, number))
                     return
 
         job.__qualname__ = job.__name__ = kind
@@ -117,6 +127,8 @@ class Worker:
         def tell(case_id: str, number: int, _attempt: int) -> None:
             with self._database.write() as session:
                 case = session.get_one(Case, case_id)
+                if case.draft_number != number:
+                    return  # A newer draft is due: what became of this one is of no account.
                 if CaseState.FAILED in MOVES[CaseState(case.state)]:
                     move(session, case, CaseState.FAILED, ACTOR, reason=reason, details={"draft": number})
                 else:

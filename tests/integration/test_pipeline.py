@@ -175,6 +175,24 @@ def test_a_humans_preliminary_report_supersedes_the_draft(
     assert site.comes_to(order, "SUPERSEDED").draft_number == case.draft_number
 
 
+def test_a_final_report_on_the_fhir_server_is_noticed_after_a_preliminary_one(
+    hospital: tuple[Site, SandboxPacs, FhirServer],
+) -> None:
+    """A resident's preliminary report by message does not hide the attending's final one on the server."""
+    site, _, _ = hospital
+    order = new_order()
+    site.store(study_of(order))
+    site.place(order)
+    case = site.comes_to(order, "PUBLISHED")
+    resident = Practitioner("R-99", "Brandt", "Timo")
+    site.ris.sign(order, "Findings\nNone.", resident, at=datetime.now(UTC), status=ReportStatus.PRELIMINARY)
+    site.comes_to(order, "SUPERSEDED")
+    reference = site.drafts(case)[0].reference
+    fhir_radiologist.sign(site.peers.fhir_url, reference, RADIOLOGIST, "Impression\nNormal chest.")
+    case = site.comes_to(order, "SIGNED")
+    assert [signoff.verdict for signoff in site.signoffs(case)] == ["superseded", "signed"]
+
+
 def test_a_report_of_another_patient_signs_nothing(hospital: tuple[Site, SandboxPacs, FhirServer]) -> None:
     """A report whose patient is not the case's is refused with AE and moves nothing."""
     site, _, _ = hospital

@@ -130,7 +130,7 @@ def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str
         (["case", "list"], {"PRELIM_MLLP_PORT": "many"}, "PRELIM_MLLP_PORT must be"),
         (["doctor"], {"PRELIM_MLLP_PROT": "1"}, "PRELIM_MLLP_PROT is no setting"),
         (["case", "list"], {"PRELIM_DATABASE_URL": "sqlite:///{folder}/new.sqlite"}, "prelim migrate"),
-        (["case", "list"], {"PRELIM_DATABASE_URL": "sqlite:///{folder}/none/x.sqlite"}, "prelim doctor"),
+        (["case", "list"], {"PRELIM_DATABASE_URL": "sqlite:///{folder}/none/x.sqlite"}, "prelim migrate"),
         (["migrate"], {"PRELIM_DATABASE_URL": "sqlite:///{folder}/none/x.sqlite"}, "prelim doctor"),
     ],
 )
@@ -144,6 +144,8 @@ def test_what_a_person_can_mend_is_one_sentence(
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
+    # A command that only looks makes no database at a mistyped path.
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_verify_says_what_holds(site: Database) -> None:

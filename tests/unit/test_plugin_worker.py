@@ -186,3 +186,37 @@ def test_a_job_waits_for_a_database_that_is_away(
     assert (calls, waits.count) == ([(case.id, 1, 0)] * 3, 2)
     assert state_of(database) is CaseState.READY
     assert "PAT-1" not in caplog.text
+
+
+def test_a_job_that_was_overtaken_fails_nobody(database: Database) -> None:
+    """An old job that breaks says nothing of a case whose newer draft is due."""
+    case = ready(database)
+    with database.write() as session:
+        session.get_one(Case, case.id).draft_number = 2
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    run(database, broken, case)
+    assert state_of(database) is CaseState.READY
+
+
+def test_a_worker_that_stops_with_a_job_in_hand_leaves_its_lease_to_run_out(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a lease that runs out makes another worker take over; one given back would hide the job."""
+    monkeypatch.setattr("plugin.worker.DBOS.destroy", lambda **_: None)
+    worker = Worker(Settings(worker_name="stopping"), database, {})
+    worker._take_lease()
+    inside: list[bool] = []
+
+    def stops(*_: object) -> None:
+        worker.stop()
+        with database.read() as session:
+            inside.append(session.get(WorkerLease, worker._settings.executor_id) is not None)
+
+    worker._guarded("draft", stops)(ready(database).id, 1, 0)
+    assert inside == [True]
+    worker.stop()
+    with database.read() as session:
+        assert session.get(WorkerLease, worker._settings.executor_id) is None

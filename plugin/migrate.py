@@ -51,8 +51,9 @@ def check_current(database: Database) -> None:
 
 def pending(database: Database) -> bool:
     """Whether the database is not at the newest revision; a SQLite file that is not there is not made."""
-    file = database.engine.url.database
-    if database.engine.dialect.name == "sqlite" and not Path(file or "").exists():
+    file = Path(database.engine.url.database or "")
+    # In a folder that is not there either, connecting says more.
+    if database.engine.dialect.name == "sqlite" and file.parent.is_dir() and not file.exists():
         return True
     with database.engine.connect() as connection:
         at = MigrationContext.configure(connection).get_current_revision()

@@ -130,7 +130,7 @@ def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str
         (["case", "list"], {"PRELIM_MLLP_PORT": "many"}, "PRELIM_MLLP_PORT must be"),
         (["doctor"], {"PRELIM_MLLP_PROT": "1"}, "PRELIM_MLLP_PROT is no setting"),
         (["case", "list"], {"PRELIM_DATABASE_URL": "sqlite:///{folder}/new.sqlite"}, "prelim migrate"),
-        (["case", "list"], {"PRELIM_DATABASE_URL": "sqlite:///{folder}/none/x.sqlite"}, "prelim migrate"),
+        (["case", "list"], {"PRELIM_DATABASE_URL": "sqlite:///{folder}/none/x.sqlite"}, "prelim doctor"),
         (["migrate"], {"PRELIM_DATABASE_URL": "sqlite:///{folder}/none/x.sqlite"}, "prelim doctor"),
     ],
 )

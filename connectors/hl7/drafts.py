@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from connectors.errors import Rejected
-from connectors.exchange import DraftReport, DraftStatus, Practitioner
+from connectors.exchange import DraftReport, DraftStatus
 from connectors.hl7.message import NotHl7, Value, build, parse
+from connectors.hl7.written import ce, pid, ts, xcn
 
 APPLICATION = "PRELIM"
 """MSH-3 of everything that we send; a report that comes from there is no human's."""
 
 _STATUSES = {DraftStatus.PRELIMINARY: "P", DraftStatus.PARTIAL: "R"}
 """OBR-25 and OBX-11 (HL7 tables 0123 and 0085): preliminary, or entered and not verified."""
-_SEX = {"male": "M", "female": "F", "other": "O"}
 _IMPRESSION = ("19005-8", "Radiology imaging study Impression", "LN")
 _REPORT = ("18748-4", "Diagnostic imaging study", "LN")
 
@@ -34,20 +34,20 @@ def draft_message(draft: DraftReport, *, control_id: str, at: datetime) -> bytes
     segments: list[tuple[str, Mapping[int, Value]]] = [
         (
             "MSH",
-            {3: APPLICATION, 7: _ts(at), 9: ("ORU", "R01", "ORU_R01"), 10: control_id, 11: "P", 12: "2.5.1"},
+            {3: APPLICATION, 7: ts(at), 9: ("ORU", "R01", "ORU_R01"), 10: control_id, 11: "P", 12: "2.5.1"},
         ),
-        ("PID", _pid(draft)),
+        ("PID", pid(draft.patient)),
         (
             "OBR",
             {
                 1: "1",
                 2: draft.placer_order_number,
                 3: draft.filler_order_number,
-                4: (draft.procedure.code, draft.procedure.text, draft.procedure.system),
+                4: ce(draft.procedure),
                 7: draft.studied_on.strftime("%Y%m%d") if draft.studied_on else "",
-                16: _xcn(draft.ordering_provider),
+                16: xcn(draft.ordering_provider),
                 18: draft.accession,
-                22: _ts(draft.issued_at),
+                22: ts(draft.issued_at),
                 25: code,
             },
         ),
@@ -85,24 +85,3 @@ def check_egress(message: bytes) -> None:
         raise ForbiddenResult("expected nobody in OBR-32 to OBR-35, found somebody")
     if any(obx.field(16) for obx in lines):
         raise ForbiddenResult("expected nobody in OBX-16, found somebody")
-
-
-def _pid(draft: DraftReport) -> Mapping[int, Value]:
-    patient = draft.patient
-    return {
-        1: "1",
-        3: (patient.identifier, "", "", patient.assigning_authority),
-        5: (patient.family_name, patient.given_name),
-        7: patient.birth_date.strftime("%Y%m%d") if patient.birth_date else "",
-        8: _SEX.get(patient.sex, "U"),
-    }
-
-
-def _xcn(person: Practitioner | None) -> Value:
-    if person is None:
-        return ""
-    return (person.identifier, person.family_name, person.given_name, "", "", person.prefix)
-
-
-def _ts(at: datetime) -> str:
-    return at.strftime("%Y%m%d%H%M%S%z")

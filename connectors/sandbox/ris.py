@@ -14,6 +14,7 @@ from connectors.exchange import Coding, Order, OrderAction, Patient, Practitione
 from connectors.hl7.ack import Ack
 from connectors.hl7.message import Value, build
 from connectors.hl7.mllp import send
+from connectors.hl7.written import ce, pid, ts, xcn
 
 APPLICATION = "SANDBOX_RIS"
 FACILITY = "SANDBOX_HOSPITAL"
@@ -33,7 +34,6 @@ _RESULT_CODES = {
     ReportStatus.CORRECTED: "C",
     ReportStatus.CANCELLED: "X",
 }
-_SEX = {"male": "M", "female": "F", "other": "O"}
 
 Segments = list[tuple[str, Mapping[int, Value]]]
 
@@ -43,7 +43,7 @@ def order_message(order: Order, control_id: str, at: datetime) -> bytes:
     question, provider = order.clinical_question, order.ordering_provider
     segments: Segments = [
         _header(("ORM", "O01"), control_id, at),
-        _pid(order.patient),
+        ("PID", pid(order.patient, "MR")),
         ("PV1", {1: "1", 2: "I"}),
         (
             "ORC",
@@ -53,8 +53,8 @@ def order_message(order: Order, control_id: str, at: datetime) -> bytes:
                 3: order.filler_order_number,
                 5: "CA" if order.action is OrderAction.CANCEL else "SC",
                 7: ("", "", "", "", "", order.priority),
-                9: _ts(order.ordered_at or at),
-                12: _xcn(provider),
+                9: ts(order.ordered_at or at),
+                12: xcn(provider),
             },
         ),
         (
@@ -63,9 +63,9 @@ def order_message(order: Order, control_id: str, at: datetime) -> bytes:
                 1: "1",
                 2: order.placer_order_number,
                 3: order.filler_order_number,
-                4: _ce(order.procedure),
+                4: ce(order.procedure),
                 13: order.history,
-                16: _xcn(provider),
+                16: xcn(provider),
                 18: order.accession,
                 19: order.requested_procedure_id,
                 24: order.modality,
@@ -104,18 +104,18 @@ def report_message(
     signed_by: Value = ""
     if signer is not None:
         name = (signer.identifier, signer.family_name, signer.given_name, "", "", signer.prefix)
-        signed_by = (name, "", _ts(at))
+        signed_by = (name, "", ts(at))
     segments: Segments = [
         _header(("ORU", "R01"), control_id, at),
-        _pid(patient),
+        ("PID", pid(patient, "MR")),
         (
             "OBR",
             {
                 1: "1",
                 3: filler_order_number,
-                4: _ce(procedure),
+                4: ce(procedure),
                 18: accession,
-                22: _ts(at),
+                22: ts(at),
                 25: code,
                 32: signed_by,
             },
@@ -130,7 +130,7 @@ def report_message(
         )
     for line in text.splitlines():
         number = str(sum(name == "OBX" for name, _ in segments) + 1)
-        segments.append(("OBX", {1: number, 2: "TX", 3: _ce(procedure), 5: line, 11: line_code}))
+        segments.append(("OBX", {1: number, 2: "TX", 3: ce(procedure), 5: line, 11: line_code}))
     return build(segments)
 
 
@@ -181,33 +181,5 @@ class Ris:
 def _header(kind: tuple[str, str], control_id: str, at: datetime) -> tuple[str, Mapping[int, Value]]:
     return (
         "MSH",
-        {3: APPLICATION, 4: FACILITY, 5: "PRELIM", 7: _ts(at), 9: kind, 10: control_id, 11: "P", 12: "2.3.1"},
+        {3: APPLICATION, 4: FACILITY, 5: "PRELIM", 7: ts(at), 9: kind, 10: control_id, 11: "P", 12: "2.3.1"},
     )
-
-
-def _pid(patient: Patient) -> tuple[str, Mapping[int, Value]]:
-    born = patient.birth_date.strftime("%Y%m%d") if patient.birth_date else ""
-    return (
-        "PID",
-        {
-            1: "1",
-            3: (patient.identifier, "", "", patient.assigning_authority, "MR"),
-            5: (patient.family_name, patient.given_name),
-            7: born,
-            8: _SEX.get(patient.sex, "U"),
-        },
-    )
-
-
-def _ts(at: datetime) -> str:
-    return at.strftime("%Y%m%d%H%M%S%z")
-
-
-def _ce(code: Coding) -> Value:
-    return (code.code, code.text, code.system)
-
-
-def _xcn(person: Practitioner | None) -> Value:
-    if person is None:
-        return ""
-    return (person.identifier, person.family_name, person.given_name, "", "", person.prefix)

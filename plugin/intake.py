@@ -131,9 +131,8 @@ class Intake:
                 )
                 read = _Read(read.message, refusal=clash)
                 return self._store(session, read, body, peer, QUARANTINED, replay_of)
-        if read.refusal is not None:
-            return self._store(session, read, body, peer, REFUSED, replay_of)
-        return self._store(session, read, body, peer, PROCESSED, replay_of)
+        state = PROCESSED if read.refusal is None else REFUSED
+        return self._store(session, read, body, peer, state, replay_of)
 
     def _earlier(self, session: Session, message: Hl7Message, digest: str) -> Message | None:
         """The processed message of the same sender and MSH-10, the very same body first."""

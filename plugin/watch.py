@@ -19,9 +19,9 @@ from plugin import translate
 from plugin.audit.log import record
 from plugin.cases import CaseState
 from plugin.casework import Enqueue
-from plugin.db import Case, Cursor, Database, DraftRecord
+from plugin.db import Case, Cursor, Database
 from plugin.orders import take_study
-from plugin.reports import Mismatch, take_report
+from plugin.reports import Mismatch, published_before, take_report
 from plugin.settings import Settings
 
 ARCHIVE_ACTOR = "archive"
@@ -55,6 +55,7 @@ class Watch:
         self._server = server
         self._systems = systems
         self._sightings: dict[str, Sighting] = {}
+        self._mismatched: set[str] = set()
         self._asked_last: dict[frozenset[CaseState], str] = {}
 
     def round(self) -> None:
@@ -144,21 +145,15 @@ class Watch:
 
     def _look_at(self, server: FhirClient, case: Case) -> None:
         with self._database.read() as session:
-            row = session.scalars(
-                sa.select(DraftRecord)
-                .where(DraftRecord.case_id == case.id, DraftRecord.reference != "")
-                .order_by(DraftRecord.number.desc())
-            ).first()
-        known = translate.published(row) if row else None
-        if row is None or known is None:
+            known = published_before(session, case.id)
+        if known is None:
             return
-        draft = translate.draft_report(case, row)
         report = read_signoff(
             server,
             known,
             accession=case.accession,
-            patient=draft.patient,
-            study_instance_uid=draft.study_instance_uid,
+            patient=translate.order_from_json(case.order).patient,
+            study_instance_uid=case.study_instance_uid,
             systems=self._systems,
         )
         if report is None:
@@ -168,6 +163,9 @@ class Watch:
             with self._database.write() as session:
                 take_report(session, report, evidence, SERVER_ACTOR, case_id=case.id)
         except Mismatch as error:
+            if evidence in self._mismatched:
+                return  # Told in an earlier round: the same words every round would bury the log.
+            self._mismatched.add(evidence)
             with self._database.write() as session:
                 record(
                     session, SERVER_ACTOR, "report.mismatch", case_id=case.id, details={"reason": str(error)}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from alembic import context
 
-from plugin.db import Base
+from plugin.db import METADATA
 
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
-    target_metadata=Base.metadata,
+    target_metadata=METADATA,
     transaction_per_migration=False,
     render_as_batch=connection.dialect.name == "sqlite",
 )

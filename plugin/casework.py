@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from plugin.audit.log import record
 from plugin.cases import MOVES, CaseState, check_move
-from plugin.db import Case, now
+from plugin.db import now
+from plugin.tables import Case
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from plugin import translate
 from plugin.audit.log import record
 from plugin.cases import CaseState
 from plugin.casework import Enqueue, Job
-from plugin.db import Case, Database, DraftRecord, now
+from plugin.db import Database, now
 from plugin.reports import latest_draft
 from plugin.retry import retry
 from plugin.settings import Settings
+from plugin.tables import Case, DraftRecord
 
 ACTOR = "prelim/worker"
 

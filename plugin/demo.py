@@ -24,9 +24,9 @@ from connectors.sandbox.pacs import SandboxPacs
 from connectors.sandbox.ris import Ris
 from plugin.audit.verify import verify
 from plugin.cases import CaseState
-from plugin.db import Case, DraftRecord, SignOff
 from plugin.serve import Service
 from plugin.settings import Settings
+from plugin.tables import Case, DraftRecord, SignOff
 
 STUDY = "chest-ct.zip"
 PATIENCE_SECONDS = 300.0

@@ -15,11 +15,12 @@ from plugin import translate
 from plugin.audit.log import record
 from plugin.cases import CaseState
 from plugin.casework import Enqueue, Job, hold, move
-from plugin.db import Case, Database, Picture, now
+from plugin.db import Database, now
 from plugin.identity import disagreements
 from plugin.pictures import pictures
 from plugin.retry import retry
 from plugin.settings import Settings
+from plugin.tables import Case, Picture
 
 ACTOR = "prelim/worker"
 MAX_VOXELS = 2**28

@@ -21,9 +21,10 @@ from connectors.hl7.message import Message as Hl7Message
 from connectors.hl7.message import NotHl7, parse
 from plugin.audit.log import record
 from plugin.casework import Enqueue
-from plugin.db import Database, Message, now
+from plugin.db import Database, now
 from plugin.orders import take_order
 from plugin.reports import Mismatch, take_report
+from plugin.tables import Message
 
 PROCESSED, REFUSED, QUARANTINED = "PROCESSED", "REFUSED", "QUARANTINED"
 

@@ -15,8 +15,9 @@ from connectors.exchange import Order, OrderAction, StudyRef
 from plugin.audit.log import record
 from plugin.cases import MOVES, OURS_TO_DRAFT, CaseState
 from plugin.casework import Enqueue, Job, find_case, hold, move, open_case
-from plugin.db import Case, Study, now
+from plugin.db import now
 from plugin.identity import disagreements
+from plugin.tables import Case, Study
 from plugin.translate import order_from_json, order_to_json, study_patient, study_row
 
 

@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 from plugin.audit.log import record
 from plugin.cases import CaseState
 from plugin.casework import Enqueue, move
-from plugin.db import Case
 from plugin.orders import match
+from plugin.tables import Case
 
 REPLAYABLE = frozenset(
     {CaseState.HELD, CaseState.FAILED, CaseState.RECEIVED, CaseState.DRAFTED, CaseState.PUBLISHED}

@@ -13,9 +13,10 @@ from connectors.exchange import PublishedReport, SignedReport
 from plugin.audit.log import record
 from plugin.cases import MOVES, CaseState
 from plugin.casework import find_case, move, open_case
-from plugin.db import Case, DraftRecord, SignOff, now
+from plugin.db import now
 from plugin.identity import disagreements
 from plugin.signoff import Verdict, changes, judge
+from plugin.tables import Case, DraftRecord, SignOff
 from plugin.translate import order_from_json, published
 
 

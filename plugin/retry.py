@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session
 
 from plugin.audit.log import record
 from plugin.casework import Enqueue, Job
-from plugin.db import Case, now
+from plugin.db import now
 from plugin.settings import Settings
+from plugin.tables import Case
 
 LONGEST_SECONDS = 300.0
 

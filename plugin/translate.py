@@ -22,7 +22,7 @@ from connectors.exchange import (
 )
 from model.sections import IMPRESSION
 from model.study import ClinicalContext, Draft, Sentence, Volume
-from plugin.db import Case, DraftRecord, Study
+from plugin.tables import Case, DraftRecord, Study
 
 
 def order_to_json(order: Order) -> dict[str, Any]:

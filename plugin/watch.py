@@ -19,10 +19,11 @@ from plugin import translate
 from plugin.audit.log import record
 from plugin.cases import CaseState
 from plugin.casework import Enqueue
-from plugin.db import Case, Cursor, Database
+from plugin.db import Database
 from plugin.orders import take_study
 from plugin.reports import Mismatch, published_before, take_report
 from plugin.settings import Settings
+from plugin.tables import Case, Cursor
 
 ARCHIVE_ACTOR = "archive"
 SERVER_ACTOR = "fhir-server"

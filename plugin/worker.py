@@ -13,9 +13,10 @@ from dbos import DBOS, DBOSConfig
 from plugin.audit.log import record
 from plugin.cases import MOVES, CaseState
 from plugin.casework import move
-from plugin.db import Case, Database, WorkerLease, now
+from plugin.db import Database, now
 from plugin.queue import APPLICATION, APPLICATION_VERSION, DELIVERIES, DRAFTS, REPORTS
 from plugin.settings import Settings
+from plugin.tables import Case, WorkerLease
 
 ACTOR = "prelim/worker"
 JobFunction = Callable[[str, int, int], None]

@@ -30,8 +30,9 @@ from plugin import translate
 from plugin.audit.verify import verify
 from plugin.cases import CaseState
 from plugin.casework import Job, find_case, move
-from plugin.db import APPEND_ONLY, Case, Database, DraftRecord
+from plugin.db import Database
 from plugin.migrate import migrate
+from plugin.tables import APPEND_ONLY, Case, DraftRecord
 
 AT = datetime(2026, 1, 6, 9, 30, tzinfo=UTC)
 ADA = Patient("PAT-1", "HOSP", "Example", "Ada", date(1961, 4, 2), "female")

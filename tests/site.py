@@ -21,9 +21,9 @@ from connectors.sandbox.fhir import FhirServer
 from connectors.sandbox.pacs import SandboxPacs
 from connectors.sandbox.ris import Ris
 from model.load import SCRIPTED_WEIGHTS
-from plugin.db import Case, DraftRecord, SignOff
 from plugin.serve import Service
 from plugin.settings import Settings
+from plugin.tables import Case, DraftRecord, SignOff
 from tests.dicom import ct_series, encoded, phantom
 
 Found = TypeVar("Found")

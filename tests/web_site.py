@@ -29,11 +29,12 @@ from model.study import Draft, Evidence, ModelCard, Sentence
 from plugin import translate
 from plugin.cases import CaseState
 from plugin.casework import Job, find_case, hold, move
-from plugin.db import AuditLeaf, Case, Database, Picture, now
+from plugin.db import Database, now
 from plugin.migrate import migrate
 from plugin.orders import take_order, take_study
 from plugin.reports import latest_draft, take_report
 from plugin.settings import Settings
+from plugin.tables import AuditLeaf, Case, Picture
 from plugin.web.app import create_app
 
 PATIENT = Patient("MRN1", "HOSP", "Doe", "Jane", date(1960, 5, 4), "female")

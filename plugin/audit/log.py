@@ -11,15 +11,18 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from plugin.audit.tree import Frontier, leaf_hash
-from plugin.db import HEAD, AuditLeaf, Case, SignOff, now
+from plugin.audit.tail import Tail
+from plugin.audit.tree import leaf_hash
+from plugin.db import TAIL, now
+from plugin.tables import AuditLeaf, Case, SignOff
 
 SEARCH_LIMIT = 1000
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def canonical(entry: Mapping[str, Any]) -> str:
     """The one JSON text of an entry: keys sorted, no spaces, characters as they are."""
-    return json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _ENCODER.encode(entry)
 
 
 def moment(at: datetime) -> str:
@@ -43,11 +46,11 @@ def record(
     that the entry points to.
     """
     at = at or now()
-    head = session.info[HEAD]
-    tree = Frontier(head.size, tuple(bytes.fromhex(root) for root in head.roots))
+    tail: Tail = session.info[TAIL]
+    position = tail.tree.size
     entry = canonical(
         {
-            "position": tree.size,
+            "position": position,
             "at": moment(at),
             "actor": actor,
             "action": action,
@@ -57,22 +60,18 @@ def record(
         }
     )
     leaf = leaf_hash(entry.encode())
-    session.add(
-        AuditLeaf(
-            position=tree.size,
-            at=at,
-            actor=actor,
-            action=action,
-            case_id=case_id,
-            message_id=message_id,
-            entry=entry,
-            leaf_hash=leaf.hex(),
-        )
-    )
-    grown = tree.append(leaf)
-    head.size = grown.size
-    head.roots = [root.hex() for root in grown.roots]
-    return tree.size
+    row = {
+        "position": position,
+        "at": at,
+        "actor": actor,
+        "action": action,
+        "case_id": case_id,
+        "message_id": message_id,
+        "entry": entry,
+        "leaf_hash": leaf.hex(),
+    }
+    tail.append(row, leaf)
+    return position
 
 
 @dataclass(frozen=True, slots=True)

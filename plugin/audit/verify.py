@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from plugin.audit.log import canonical, moment
 from plugin.audit.tree import EMPTY_ROOT, Frontier, leaf_hash
-from plugin.db import AuditHead, AuditLeaf
+from plugin.tables import AuditHead, AuditLeaf
 
 PAGE = 10_000
 

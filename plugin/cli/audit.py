@@ -13,7 +13,7 @@ from plugin.audit.log import SEARCH_LIMIT, Query, search
 from plugin.audit.verify import PAGE, Checkpoint, verify
 from plugin.cli.output import Failure, as_json, document, table
 from plugin.cli.stored import stored
-from plugin.db import AuditLeaf
+from plugin.tables import AuditLeaf
 
 
 def entry(leaf: AuditLeaf) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from plugin.cases import CaseState
 from plugin.cli.audit import entry
 from plugin.cli.output import Failure, as_json, document, table
 from plugin.cli.stored import stored
-from plugin.db import Case, DraftRecord, SignOff
 from plugin.queue import WorkQueue
 from plugin.replay import NotReplayable, replay_case
+from plugin.tables import Case, DraftRecord, SignOff
 
 
 def summary(case: Case) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from connectors.errors import ExchangeError
 from connectors.hl7.mllp import send as send_messages
 from plugin.cli.output import Failure, as_json, document, table
 from plugin.cli.stored import stored
-from plugin.db import Message
 from plugin.intake import Intake, UnknownMessage
 from plugin.pipeline import places
 from plugin.queue import WorkQueue
 from plugin.settings import load
+from plugin.tables import Message
 
 
 def summary(message: Message) -> dict[str, Any]:

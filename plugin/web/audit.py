@@ -14,7 +14,8 @@ from flask import Blueprint, Flask, Response, jsonify, render_template, request,
 from plugin.audit.log import SEARCH_LIMIT, Query, search
 from plugin.audit.tree import Frontier
 from plugin.audit.verify import Checkpoint, Verification, verify
-from plugin.db import AuditHead, AuditLeaf, Database
+from plugin.db import Database
+from plugin.tables import AuditHead, AuditLeaf
 from plugin.web.leaf import COLUMNS, csv_row, leaf_fields
 from plugin.web.parameters import BadQuery, Parameters
 

@@ -8,8 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Blueprint, Flask, Response, abort, jsonify, render_template, request
 
-from plugin.db import Case, Database, DraftRecord, Picture
+from plugin.db import Database
 from plugin.settings import Settings
+from plugin.tables import Case, DraftRecord, Picture
 from plugin.web.dossier import LEAVES, dossier
 from plugin.web.parameters import Parameters
 from plugin.web.viewer import record_view

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from plugin.cases import CaseState
-from plugin.db import AuditLeaf, Case, DraftRecord, Picture, SignOff
 from plugin.pictures import SEEN
 from plugin.signoff import Verdict
+from plugin.tables import AuditLeaf, Case, DraftRecord, Picture, SignOff
 from plugin.translate import order_from_json
 from plugin.web.leaf import leaf_fields
 from plugin.web.lifeline import life_line

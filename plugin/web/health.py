@@ -9,8 +9,9 @@ from flask import Blueprint, Flask, Response, jsonify
 from sqlalchemy.orm import Session
 
 from plugin.cases import CaseState
-from plugin.db import AuditHead, Case, Database, Message, now
+from plugin.db import Database, now
 from plugin.migrate import pending
+from plugin.tables import AuditHead, Case, Message
 
 WAITING = (CaseState.RECEIVED, CaseState.READY, CaseState.DRAFTED)
 """States in which a case waits for a machine."""

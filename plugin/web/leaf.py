@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from plugin.db import AuditLeaf
+from plugin.tables import AuditLeaf
 from plugin.web.words import machine_moment
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from plugin.cases import CaseState
-from plugin.db import AuditLeaf
+from plugin.tables import AuditLeaf
 
 WAY = (CaseState.RECEIVED, CaseState.READY, CaseState.DRAFTED, CaseState.PUBLISHED, CaseState.SIGNED)
 """The states that a report passes when nothing stops it."""

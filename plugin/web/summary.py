@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from plugin.cases import CaseState
-from plugin.db import Case
+from plugin.tables import Case
 from plugin.translate import order_from_json
 from plugin.web.words import STATES, machine_moment
 

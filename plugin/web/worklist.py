@@ -14,7 +14,8 @@ from flask import Blueprint, Flask, Response, jsonify, render_template, request,
 from sqlalchemy.orm import Session
 
 from plugin.cases import CaseState
-from plugin.db import Case, Database
+from plugin.db import Database
+from plugin.tables import Case
 from plugin.web.parameters import BadQuery, Parameters
 from plugin.web.summary import summary
 

@@ -24,7 +24,8 @@ from connectors.fhir.client import FhirClient
 from connectors.sandbox.ris import Ris
 from model.load import SCRIPTED_WEIGHTS
 from plugin.audit.verify import verify
-from plugin.db import AuditLeaf, Case, Database, DraftRecord
+from plugin.db import Database
+from plugin.tables import AuditLeaf, Case, DraftRecord
 from tests.site import Peers, embedded, new_order, study_of, until
 
 ORDERS = 6

@@ -22,10 +22,11 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from connectors.sandbox.ris import order_message
-from plugin.db import Database, Message
+from plugin.db import Database
 from plugin.intake import PROCESSED
 from plugin.serve import Service
 from plugin.settings import Settings
+from plugin.tables import Message
 from tests.benchmarks.bench_mllp import CONNECTIONS, Measurement, listener, measure, so_many
 from tests.benchmarks.machine import release
 from tests.benchmarks.table import Progress, Row, figure, skipped

@@ -28,8 +28,8 @@ from connectors.exchange import DraftReport, Order
 from connectors.fhir.client import FhirClient
 from connectors.fhir.report import draft_bundle
 from plugin import translate
-from plugin.db import AuditLeaf, Case, Study
 from plugin.settings import Settings
+from plugin.tables import AuditLeaf, Case, Study
 from tests.benchmarks.table import Progress, Row, figure
 from tests.dicom import ct_series, encoded
 from tests.services import state

@@ -11,9 +11,10 @@ from connectors.hl7.ack import read_ack
 from connectors.hl7.identifiers import Places
 from plugin.audit.verify import verify
 from plugin.casework import Job
-from plugin.db import Database, Message
+from plugin.db import Database
 from plugin.intake import Intake
 from plugin.migrate import migrate
+from plugin.tables import Message
 
 ORDER = (
     b"MSH|^~\\&|%bRIS|H|PRELIM||20260106093000||ORM^O01|M%b1|P|2.3.1\r"

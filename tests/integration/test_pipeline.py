@@ -19,9 +19,9 @@ from connectors.sandbox.pacs import SandboxPacs
 from connectors.sandbox.ris import order_message
 from model.load import SCRIPTED_WEIGHTS
 from plugin.audit.verify import verify
-from plugin.db import AuditLeaf, Message
 from plugin.queue import WorkQueue
 from plugin.replay import replay_case
+from plugin.tables import AuditLeaf, Message
 from tests.site import RADIOLOGIST, Peers, Site, embedded, new_order, running, sqlite, study_of, until
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from plugin.audit.log import SEARCH_LIMIT, record
 from plugin.audit.verify import verify
-from plugin.db import AuditHead
+from plugin.tables import AuditHead
 from tests.web_site import WebSite
 
 

@@ -11,7 +11,7 @@ import pytest
 from connectors.exchange import Coding, Patient, ReportStatus
 from plugin.audit.verify import verify
 from plugin.cases import CaseState
-from plugin.db import Case, DraftRecord
+from plugin.tables import Case, DraftRecord
 from tests.web_site import NOTICE, SECTIONS, WebSite, png
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}"

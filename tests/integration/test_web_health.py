@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from connectors.exchange import Patient
 from plugin.cases import CaseState
-from plugin.db import Case, Database, now
+from plugin.db import Database, now
 from plugin.settings import SettingError, Settings, load
+from plugin.tables import Case
 from plugin.web.app import HEADERS, create_app
 from tests.web_site import WebSite
 

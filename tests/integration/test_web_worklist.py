@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from connectors.exchange import Coding, Patient
 from plugin.cases import CaseState
-from plugin.db import Case, now
+from plugin.db import now
+from plugin.tables import Case
 from plugin.web.worklist import PAGE, WORDS
 from tests.web_site import WebSite
 

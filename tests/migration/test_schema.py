@@ -15,8 +15,9 @@ from alembic.runtime.migration import MigrationContext
 
 from plugin import migrate as migrations
 from plugin.audit.log import record
-from plugin.db import APPEND_ONLY, Base, Database
+from plugin.db import Database
 from plugin.migrate import OutOfDate, check_current, migrate, pending
+from plugin.tables import APPEND_ONLY, Base
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = set(Base.metadata.tables) | {"alembic_version"}

@@ -16,9 +16,10 @@ from plugin.audit.log import SEARCH_LIMIT, Query, canonical, record, search
 from plugin.audit.tree import EMPTY_ROOT, Frontier, grow, leaf_hash, node_hash
 from plugin.audit.verify import Checkpoint, verify
 from plugin.casework import open_case
-from plugin.db import AuditHead, AuditLeaf, Database
+from plugin.db import Database
 from plugin.migrate import migrate
 from plugin.reports import take_report
+from plugin.tables import AuditHead, AuditLeaf
 from tests.case_samples import a_report, fresh_database, tamper
 
 # The inputs and roots of Certificate Transparency's own tests of RFC 6962 (sizes 0 to 8).

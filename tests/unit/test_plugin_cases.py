@@ -20,10 +20,11 @@ from connectors.exchange import OrderAction, Patient, ReportStatus
 from plugin.audit.verify import verify
 from plugin.cases import MOVES, OURS_TO_DRAFT, CaseState, ForbiddenMove, check_move
 from plugin.casework import Job, find_case, move, open_case
-from plugin.db import AuditLeaf, Case, Database, Study
+from plugin.db import Database
 from plugin.orders import take_order, take_study
 from plugin.replay import NotReplayable, replay_case
 from plugin.reports import Mismatch, take_report
+from plugin.tables import AuditLeaf, Case, Study
 from tests.case_samples import (
     ADA,
     BEN,

@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from plugin.casework import open_case
-from plugin.db import Case, Database, _use_wal
+from plugin.db import Database, _use_wal
+from plugin.tables import Case
 from tests.case_samples import fresh_database
 
 

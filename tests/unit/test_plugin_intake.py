@@ -21,9 +21,10 @@ from connectors.sandbox.ris import order_message, report_message
 from plugin.audit.log import record
 from plugin.cases import CaseState
 from plugin.casework import Job
-from plugin.db import AuditLeaf, Case, Database, Message, SignOff
+from plugin.db import Database
 from plugin.intake import Intake, UnknownMessage
 from plugin.orders import take_study
+from plugin.tables import AuditLeaf, Case, Message, SignOff
 from tests.case_samples import BEN, ROSA, Jobs, a_study, an_order, fresh_database, holds, state_of
 
 AT = datetime(2026, 1, 6, 9, 30, tzinfo=UTC)

@@ -17,11 +17,12 @@ from connectors.sandbox.pacs import SandboxPacs
 from connectors.sandbox.ris import order_message, report_message
 from model.study import Draft, Drafter, Unfit
 from plugin.casework import Job
-from plugin.db import AuditLeaf, Case, Database, Message
+from plugin.db import Database
 from plugin.drafting import Drafting
 from plugin.intake import Intake
 from plugin.orders import take_order, take_study
 from plugin.settings import Settings
+from plugin.tables import AuditLeaf, Case, Message
 from tests.case_samples import CARD, ROSA, Jobs, a_study, an_order, fresh_database, state_of
 
 PLANTED = Patient("PLANTED-ID", "PLANTED-AUTH", "PlantedFamily", "PlantedGiven", date(1961, 4, 2), "female")

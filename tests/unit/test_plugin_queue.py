@@ -9,9 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from plugin.casework import Job
-from plugin.db import Base, Database
+from plugin.db import Database
 from plugin.orders import take_order, take_study
 from plugin.queue import DRAFTS, REPORTS, WorkQueue
+from plugin.tables import Base
 from tests.case_samples import a_study, an_order, fresh_database
 
 

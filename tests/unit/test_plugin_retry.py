@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from plugin.casework import Job, open_case
-from plugin.db import AuditLeaf
 from plugin.retry import LONGEST_SECONDS, delay_seconds, retry
 from plugin.settings import Settings
+from plugin.tables import AuditLeaf
 from tests.case_samples import Jobs, fresh_database, holds
 
 

@@ -12,9 +12,10 @@ import pytest
 import sqlalchemy as sa
 
 from plugin.cases import CaseState
-from plugin.db import AuditLeaf, Case, Database, WorkerLease, now
+from plugin.db import Database, now
 from plugin.orders import take_order, take_study
 from plugin.settings import Settings
+from plugin.tables import AuditLeaf, Case, WorkerLease
 from plugin.worker import NameTaken, Worker
 from tests.case_samples import Jobs, a_study, an_order, fresh_database, holds, state_of
 

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 from plugin.cases import CaseState
-from plugin.db import AuditLeaf
+from plugin.tables import AuditLeaf
 from plugin.web.lifeline import life_line
 
 S = CaseState

@@ -27,6 +27,8 @@ LIMITS = {
     "POLL_SECONDS": (0.05, 3600, 0.01),
     "RETRY_SECONDS": (0.05, 3600, 0.01),
     "PEER_TIMEOUT_SECONDS": (0.1, 600, 0.01),
+    "RIS_PER_SECOND": (0.01, 1000, 0.001),
+    "MESSAGE_DAYS": (0, 36500, 1),
 }
 SECRET = "hunter2-do-not-tell"
 

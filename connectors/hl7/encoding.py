@@ -1,47 +1,18 @@
-"""Delimiters, escape sequences and character sets of HL7 v2 (v2.5.1 sections 2.5.4, 2.7 and 2.15.9.18)."""
+"""Delimiters and escape sequences of HL7 v2 (v2.5.1 sections 2.5.4 and 2.7). Pure."""
 
 from __future__ import annotations
 
 import re
 import string
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from connectors.errors import Malformed
-
-OVERRIDE_ADVICE = "name the sender's true character set in the settings (charset override)"
 
 _NULL = '""'
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_C1 = re.compile("[\x80-\x9f]")
 _ALLOWED = frozenset(string.punctuation) - {'"'}
-
-_CODECS = {
-    "UTF8": "utf-8",
-    "UNICODEUTF8": "utf-8",
-    "UNICODE": "utf-8",
-    "IR192": "utf-8",
-    "IR100": "iso8859-1",
-    "IR101": "iso8859-2",
-    "IR109": "iso8859-3",
-    "IR110": "iso8859-4",
-    "IR144": "iso8859-5",
-    "IR127": "iso8859-6",
-    "IR126": "iso8859-7",
-    "IR138": "iso8859-8",
-    "IR148": "iso8859-9",
-    "LATIN1": "iso8859-1",
-    "WINDOWS1252": "cp1252",
-    "CP1252": "cp1252",
-    "IR14": "iso2022_jp_2",
-    "IR87": "iso2022_jp_2",
-    "IR159": "iso2022_jp_2",
-    "GB180302000": "gb18030",
-    "GB18030": "gb18030",
-    "KSX1001": "euc_kr",
-    "BIG5": "big5",
-}
-_SAYS_NOTHING = frozenset({"", "ASCII", "USASCII", "IR6"})
 
 
 class NotHl7(Malformed):
@@ -93,7 +64,12 @@ class Encoding:
                 "MSH-1, MSH-2: expected distinct punctuation characters; ask the sender to write MSH|^~\\&|",
                 location="MSH-2",
             )
-        return cls(separator, *characters[:4])
+        return _encoding(everything[:5], "utf-8")
+
+    def reading(self, charset: str) -> Encoding:
+        """The same delimiters with the codec that the message was read with."""
+        delimiters = (self.field_separator, self.component, self.repetition)
+        return _encoding("".join((*delimiters, self.escape_character, self.subcomponent)), charset)
 
     def unescape(self, raw: str) -> str:
         """Decode escape sequences of one component; unknown and unfinished ones stay as they are written."""
@@ -125,7 +101,9 @@ class Encoding:
 
     def _from_hexadecimal(self, digits: str) -> str:
         try:
-            return without_controls(bytes.fromhex(digits).decode(self.charset))
+            # Which order the bytes of UTF-16 have in hexadecimal is nowhere said: \X0D\ is what is written.
+            codec = "utf-8" if self.charset.startswith(("utf-16", "utf-32")) else self.charset
+            return without_controls(bytes.fromhex(digits).decode(codec))
         except ValueError:  # odd digits, no hexadecimal digits, or bytes that are no text in this charset
             return ""
 
@@ -134,6 +112,8 @@ class Encoding:
 
         Line breaks of every kind become `\\.br\\`; other control characters, which HL7 forbids, a space.
         """
+        if text.isalnum() or not text:
+            return text
         if text == _NULL:
             return f"{self.escape_character}X2222{self.escape_character}"
         mark = self.escape_character
@@ -146,6 +126,13 @@ class Encoding:
             ord("\n"): f"{mark}.br{mark}",
         }
         return _CONTROL.sub(" ", _BREAK.sub("\n", text)).translate(table)
+
+
+@lru_cache(maxsize=64)
+def _encoding(delimiters: str, charset: str) -> Encoding:
+    """One for all messages of a sender: its pattern costs as much as the rest of a small message."""
+    separator, component, repetition, escape_character, subcomponent = list(delimiters)
+    return Encoding(separator, component, repetition, escape_character, subcomponent, charset)
 
 
 def _formatted(command: str, argument: str) -> str:
@@ -171,65 +158,3 @@ def without_controls(text: str) -> str:
     hide that something stood there.
     """
     return _CONTROL.sub("\ufffd", text)
-
-
-def decode(raw: bytes, declared: str, override: str = "") -> tuple[str, str]:
-    """Decode a message: the text, and the name of the Python codec that read it.
-
-    declared: MSH-18 with its repetitions separated by `~`. Empty or ASCII says nothing: UTF-8 if the
-    bytes are UTF-8, else ISO 8859-1. Declared ISO 8859 that holds C1 controls, which no such text
-    does, is really UTF-8 or Windows-1252. override: the codec of a sender that lies.
-
-    Raises NotHl7 when the bytes are not in the declared character set, or the set is unknown and
-    the bytes are not plain ASCII.
-    """
-    if override:
-        codec = codec_name(override)
-        if codec is None:
-            raise ValueError(f"{override!r} is no known character set; write for example UTF-8 or 8859/1")
-        return _strictly(raw, codec or "utf-8"), codec or "utf-8"
-    names = [codec_name(name) for name in declared.split("~")]
-    codec = next((name for name in names if name), None if None in names else "")
-    if codec is None:
-        if raw.isascii() and b"\x1b" not in raw:
-            return raw.decode("ascii"), "ascii"
-        raise NotHl7(
-            f"MSH-18 names a character set that is not known; {OVERRIDE_ADVICE}", location="MSH-18", code=103
-        )
-    if not codec:
-        return _first_that_reads(raw, "utf-8", "iso8859-1")
-    text = _strictly(raw, codec)
-    if codec.startswith("iso8859") and _C1.search(text):
-        return _first_that_reads(raw, "utf-8", "cp1252" if codec == "iso8859-1" else codec, codec)
-    return text, codec
-
-
-def codec_name(name: str) -> str | None:
-    """The Python codec of one MSH-18 spelling; empty when it says nothing, None when it is not known."""
-    plain = re.sub(r"[^A-Z0-9]", "", name.upper())
-    plain = plain[3:] if plain.startswith("ISO") else plain
-    if plain in _SAYS_NOTHING:
-        return ""
-    part = re.fullmatch(r"8859([1-9]|1[013456])", plain)
-    return f"iso8859-{part[1]}" if part else _CODECS.get(plain)
-
-
-def _strictly(raw: bytes, codec: str) -> str:
-    try:
-        return raw.decode(codec)
-    except UnicodeDecodeError as error:
-        # `from None`: the chained error would carry the message's bytes into a traceback.
-        at = error.start
-    raise NotHl7(
-        f"MSH-18: byte {at} of the message is not {codec}; have the sender mend it, or {OVERRIDE_ADVICE}",
-        location="MSH-18",
-    ) from None
-
-
-def _first_that_reads(raw: bytes, *codecs: str) -> tuple[str, str]:
-    for codec in codecs[:-1]:
-        try:
-            return raw.decode(codec), codec
-        except UnicodeDecodeError:
-            continue
-    return raw.decode(codecs[-1]), codecs[-1]

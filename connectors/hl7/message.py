@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 
-from connectors.hl7.encoding import Encoding, NotHl7, decode, without_controls
+from connectors.hl7.encoding import Encoding, NotHl7
+from connectors.hl7.lines import Limits, lines
 
 __all__ = ["Field", "Limits", "Message", "NotHl7", "Segment", "Value", "build", "parse"]
 
@@ -21,19 +21,13 @@ Value = Repetition | list[Repetition]
 """A field to write: text, a tuple of components (text or tuples of subcomponents), or a list of these."""
 
 _NAME = re.compile("[A-Za-z][A-Za-z0-9]{2}")
-_KNOWN = frozenset(
-    {"PID", "PV1", "ORC", "OBR", "OBX", "NTE", "EVN", "IPC", "ZDS", "MRG", "TXA", "MSA", "ERR"}
-)
-"""Names believed in small letters, or alone on a line; any other such line is likelier to be text."""
-_HEADER_BYTES = 4096
+_LIMITS = Limits()
+_HEADERS = frozenset({"MSH", "BHS", "FHS"})
+"""Segments whose first field is the field separator itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The most that one message may hold. Lines that continue a field count as segments."""
-
-    segments: int = 20_000
-    fields: int = 1_000
+_USUAL = Encoding()
+"""The delimiters that everything we write has."""
 
 
 class Field:
@@ -55,8 +49,11 @@ class Field:
     @property
     def repetitions(self) -> tuple[Field, ...]:
         """Every repetition, empty ones too; none for an empty field."""
-        parts = self.raw.split(self._encoding.repetition) if self.raw else []
-        return tuple(Field(part, self._encoding) for part in parts)
+        if not self.raw:
+            return ()
+        if self._encoding.repetition not in self.raw:
+            return (self,)
+        return tuple(Field(part, self._encoding) for part in self.raw.split(self._encoding.repetition))
 
     @property
     def text(self) -> str:
@@ -70,6 +67,8 @@ class Field:
         """
         if number < 1 or subcomponent < 1:
             raise ValueError("HL7 positions count from one")
+        if self.raw.isalnum() or not self.raw:  # every delimiter is punctuation
+            return self.raw if number == subcomponent == 1 else ""
         encoding = self._encoding
         components = self.raw.split(encoding.repetition, 1)[0].split(encoding.component, number)
         if number > len(components):
@@ -85,35 +84,66 @@ class Field:
 
 
 class Segment:
-    """One segment. An absent one is empty, so that reading an optional field needs no question first."""
+    """One segment. An absent one is empty, so that reading an optional field needs no question first.
 
-    __slots__ = ("_encoding", "_fields", "name")
+    A segment that was parsed keeps its line and is split into fields when it is first asked for one: most
+    segments of a message never are, and some hold a document of megabytes.
+    """
+
+    __slots__ = ("_encoding", "_fields", "_line", "name")
 
     def __init__(self, name: str, fields: Sequence[str], encoding: Encoding) -> None:
         """fields: the raw fields, the first of them SEG-1."""
         self.name = name
-        self._fields = fields
+        self._line = ""
+        self._fields = [name, *fields]
         self._encoding = encoding
 
+    @classmethod
+    def of_line(cls, line: str, encoding: Encoding) -> Segment:
+        """The segment of a line that begins with a segment name."""
+        segment = cls.__new__(cls)
+        segment.name = line[:3].upper()
+        segment._line = line
+        segment._encoding = encoding
+        return segment
+
+    def _all(self) -> list[str]:
+        """Every raw field under its number; the name stands in the place of number 0."""
+        line = self._line
+        if line:
+            separator = self._encoding.field_separator
+            fields = line.split(separator)
+            if self.name in _HEADERS:
+                fields.insert(1, separator)
+            elif len(fields) == 1:
+                fields.append("")
+            self._fields, self._line = fields, ""
+        return self._fields
+
     def __repr__(self) -> str:
-        return f"<Segment {self.name} of {len(self._fields)} fields>"
+        return f"<Segment {self.name} of {len(self)} fields>"
 
     def __bool__(self) -> bool:
         """Whether the message has this segment."""
-        return bool(self._fields)
+        return bool(self._line) or len(self._fields) > 1
 
     def __len__(self) -> int:
         """The number of the last field."""
-        return len(self._fields)
+        return len(self._all()) - 1
 
     def field(self, number: int) -> Field:
         """The field of this number, counted from one; an empty one when absent."""
         if number < 1:
             raise ValueError("HL7 positions count from one")
-        return Field(self._fields[number - 1] if number <= len(self._fields) else "", self._encoding)
+        fields = self._all()
+        return Field(fields[number] if number < len(fields) else "", self._encoding)
 
     def value(self, number: int, component: int = 1, subcomponent: int = 1) -> str:
         """A code or identifier: one component of the first repetition, without white space around it."""
+        fields = self._all() if self._line else self._fields
+        if number >= len(fields) or not fields[number]:
+            return ""  # as most are
         return self.field(number).component(component, subcomponent).strip()
 
 
@@ -131,12 +161,19 @@ class Message:
 
     def first(self, name: str) -> Segment:
         """The first segment of this name; an empty one when there is none."""
-        found = next((segment for segment in self.segments if segment.name == name), None)
-        return found if found is not None else Segment(name, (), self.encoding)
+        found = self._by_name.get(name)
+        return found[0] if found else Segment(name, (), self.encoding)
 
     def all(self, name: str) -> tuple[Segment, ...]:
         """Every segment of this name, in order."""
-        return tuple(segment for segment in self.segments if segment.name == name)
+        return tuple(self._by_name.get(name, ()))
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Segment]]:
+        found: dict[str, list[Segment]] = {}
+        for segment in self.segments:
+            found.setdefault(segment.name, []).append(segment)
+        return found
 
     @cached_property
     def header(self) -> Segment:
@@ -179,68 +216,27 @@ class Message:
         return self.header.value(12)
 
 
-def parse(raw: bytes, *, charset: str = "", limits: Limits = Limits()) -> Message:
-    """Parse one message.
+def parse(raw: bytes, *, charset: str = "", limits: Limits = _LIMITS) -> Message:
+    """Parse one message. `batches.split` cuts what holds several.
 
     Segments end with CR, LF or CRLF; a line that is no segment continues the field before it, as some
     senders break text and base64 without escaping.
-    Bytes of an MLLP frame or a byte-order mark around the message are ignored. Escape sequences are
-    decoded when a field is read, after the message is split: `\\X0D\\` is text and never a new segment.
+    Bytes of an MLLP frame around the message are ignored; a byte-order mark says how its bytes are read,
+    whatever MSH-18 does, as do the zeros of UTF-16 and UTF-32. Escape sequences are decoded when a field
+    is read, after the message is split: `\\X0D\\` is text and never a new segment.
 
-    charset: overrides MSH-18, for senders that lie. Raises NotHl7 (a Malformed) that names the segment
-    and the field and never quotes the message.
+    charset: overrides MSH-18 (and a mark of UTF-8), for senders that lie.
+    Raises NotHl7 (a Malformed) that names the segment and the field and never quotes the message.
     """
-    body = raw.lstrip(b"\x0b\r\n \t").rstrip(b"\x1c\r\n")
-    if body.startswith(b"\xef\xbb\xbf"):
-        body, charset = body[3:], charset or "utf-8"
-    if not body.startswith(b"MSH"):
+    texts, encoding = lines(raw, charset, limits)
+    segments = tuple(_segment(number, line, encoding, limits) for number, line in enumerate(texts, 1))
+    if sum(segment.name == "MSH" for segment in segments) > 1:
         raise NotHl7(
-            "expected a message that begins with MSH; batches (FHS, BHS), XML and UTF-16 are not read: "
-            "send each message in its own frame",
+            "expected one MSH, found several: send them as a batch, or each message in its own frame",
             location="MSH",
             code=100,
         )
-    header = re.split(b"[\r\n]", body[:_HEADER_BYTES], maxsplit=1)[0].decode("latin-1")
-    delimiters = Encoding.of_msh(header)
-    declared = header.split(delimiters.field_separator)[17:18]
-    text, codec = decode(body, "~".join(declared).replace(delimiters.repetition, "~"), charset)
-    encoding = replace(delimiters, charset=codec)
-    segments = tuple(
-        _segment(number, line, encoding, limits)
-        for number, line in enumerate(_lines(without_controls(text), encoding, limits), 1)
-    )
-    if sum(segment.name == "MSH" for segment in segments) > 1:
-        raise NotHl7(
-            "expected one MSH, found several: send each message in its own frame", location="MSH", code=100
-        )
     return Message(raw, segments, encoding)
-
-
-def _lines(text: str, encoding: Encoding, limits: Limits) -> list[str]:
-    """The segments as lines, with continued lines joined to the segment they belong to."""
-    text = text.replace("\r\n", "\r").replace("\n", "\r")
-    found = 1 + text.count("\r")
-    if found > limits.segments:
-        raise NotHl7(f"expected at most {limits.segments} segments, found {found} lines", code=100)
-    groups: list[list[str]] = []
-    for line in text.split("\r"):
-        if not groups or _begins_segment(line, encoding.field_separator):
-            groups.append([line])
-        else:
-            groups[-1].append(line)
-    return ["\n".join(group).rstrip("\n") for group in groups]
-
-
-def _begins_segment(line: str, separator: str) -> bool:
-    """Whether a line is a segment; else it continues the field before it.
-
-    What stands where a name should and is none, as `0BX|`, is taken for a segment too and refused
-    later: joined to the field before it, a damaged line of a report would vanish.
-    """
-    if line[3:4] != separator:
-        return line.upper() in _KNOWN
-    name = line[:3]
-    return not name.isalpha() or name.isupper() or name.upper() in _KNOWN
 
 
 def _segment(number: int, line: str, encoding: Encoding, limits: Limits) -> Segment:
@@ -258,30 +254,38 @@ def _segment(number: int, line: str, encoding: Encoding, limits: Limits) -> Segm
             location=name.upper(),
             code=104,
         )
-    fields = line[4:].split(separator)
-    # MSH-1 is the field separator itself, so that MSH-2 is the first that is split off.
-    return Segment(name.upper(), [separator, *fields] if number == 1 else fields, encoding)
+    return Segment.of_line(line, encoding)
 
 
 def build(segments: Iterable[tuple[str, Mapping[int, Value]]]) -> bytes:
     """Write a message as UTF-8 with the usual delimiters; MSH-1, MSH-2 and MSH-18 are filled in here.
 
     Fields are given by number: `build([("MSH", {9: ("ORM", "O01")}), ("PID", {3: ("1", "", "", "HOSP")})])`.
-    Every text is escaped: no data can make a segment, a field or the end of a frame.
+    Every text is escaped: no data can make a segment, a field or the end of a frame. `parse` reads every
+    text back as it was, but for line breaks, which become line feeds, and other control characters,
+    which become spaces; what is no character (a lone surrogate) becomes a question mark.
     """
-    encoding = Encoding()
-    lines: list[str] = []
+    written: list[bytes] = []
     for name, fields in segments:
-        if not _NAME.fullmatch(name) or name != name.upper() or (not lines) != (name == "MSH"):
-            raise ValueError("expected one MSH, first, then three-character segment names in capitals")
-        written = {number: _written(value, encoding) for number, value in fields.items()}
-        if name == "MSH":
-            written = {18: "UNICODE UTF-8", **written, 2: "^~\\&"}
-            written.pop(1, None)
-        first = 2 if name == "MSH" else 1
-        last = max(written, default=first)
-        lines.append("|".join([name, *(written.get(number, "") for number in range(first, last + 1))]))
-    return ("\r".join(lines) + "\r").encode("utf-8", errors="replace")
+        if (not written) != (name == "MSH"):
+            raise ValueError("expected one MSH, and that first")
+        written.append(segment(name, {**fields, 18: "UNICODE UTF-8"} if name == "MSH" else fields))
+    return b"".join(written)
+
+
+def segment(name: str, fields: Mapping[int, Value]) -> bytes:
+    """Write one segment as `build` does, with its line end; fields 1 and 2 of a header are filled in."""
+    if not _NAME.fullmatch(name) or name != name.upper():
+        raise ValueError("expected a three-character segment name in capitals, as MSH")
+    encoding = _USUAL
+    written = {number: _written(value, encoding) for number, value in fields.items()}
+    if name in _HEADERS:
+        written[2] = "^~\\&"
+        written.pop(1, None)
+    first = 2 if name in _HEADERS else 1
+    last = max(written, default=first)
+    line = "|".join([name, *(written.get(number, "") for number in range(first, last + 1))])
+    return f"{line}\r".encode(errors="replace")
 
 
 def _written(value: Value, encoding: Encoding) -> str:

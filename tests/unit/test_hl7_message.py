@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import random
+import re
 import string
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -10,7 +14,7 @@ from hypothesis import strategies as st
 
 from connectors.errors import Malformed
 from connectors.hl7.encoding import Encoding
-from connectors.hl7.message import Limits, NotHl7, Value, build, parse
+from connectors.hl7.message import Limits, Message, NotHl7, Segment, Value, build, parse
 
 HEADER = b"MSH|^~\\&|RIS|HOSP|PRELIM|HOSP|20260101120000||ORM^O01^ORM_O01|77|P|2.5.1"
 
@@ -87,17 +91,17 @@ def test_small_letters_in_a_known_name_are_read_as_capitals() -> None:
 
 
 def test_several_headers_are_refused() -> None:
-    """A batch in one frame is refused: one acknowledgement cannot answer two messages."""
+    """Several messages are for `batches.split`: one acknowledgement cannot answer two."""
     with pytest.raises(NotHl7, match="one MSH"):
         parse(HEADER + b"\r" + HEADER)
 
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"\x0b\x1c\r", b"EVN|A01", b"<ORM_O01/>", b"FHS|^~\\&|", b"MS", "MSH|^~\\&|A".encode("utf-16")],
+    [b"", b"\x0b\x1c\r", b"EVN|A01", b"<ORM_O01/>", b"FHS|^~\\&|", b"MS", "EVN|A01".encode("utf-16")],
 )
 def test_what_does_not_begin_with_msh_is_refused(raw: bytes) -> None:
-    """Nothing, XML, batches and UTF-16 are refused with the position MSH."""
+    """Nothing, XML, batches and other segments are refused with the position MSH."""
     with pytest.raises(NotHl7) as caught:
         parse(raw)
     assert (caught.value.location, caught.value.code) == ("MSH", 100)
@@ -169,47 +173,6 @@ def test_an_escaped_carriage_return_makes_no_segment() -> None:
     assert message.first("OBX").field(5).text == "x\rORC"
 
 
-@pytest.mark.parametrize(
-    ("declared", "raw", "text"),
-    [
-        ("", "Müller".encode(), "Müller"),
-        ("", "Müller".encode("latin-1"), "Müller"),
-        ("ASCII", "Müller".encode("latin-1"), "Müller"),
-        ("8859/1", "Müller".encode("latin-1"), "Müller"),
-        ("8859/1", "12 –35".encode(), "12 –35"),
-        ("8859/1", "12 –35".encode("cp1252"), "12 –35"),
-        ("8859/2", "Łódź".encode("iso8859-2"), "Łódź"),
-        ("ISO-8859-15", "5 €".encode("iso8859-15"), "5 €"),
-        ("8859/5", "Иван".encode("iso8859-5"), "Иван"),
-        ("UNICODE UTF-8", "山田".encode(), "山田"),
-        ("utf-8", "山田".encode(), "山田"),
-        ("~ISO IR87", "山田".encode("iso2022_jp"), "山田"),
-        ("GB 18030-2000", "张".encode("gb18030"), "张"),
-        ("ISO IR 999", b"plain", "plain"),
-    ],
-)
-def test_the_character_set_is_read_from_msh_18(declared: str, raw: bytes, text: str) -> None:
-    """MSH-18 is honoured in its usual spellings; where it says nothing or provably lies, the bytes decide."""
-    message = parse(HEADER + f"||||||{declared}".encode() + b"\rPID|||||" + raw)
-    assert message.first("PID").field(5).text == text
-
-
-@pytest.mark.parametrize("declared", ["UNICODE UTF-8", "ISO IR 999", "8859/12", "8859/16x"])
-def test_bytes_outside_their_character_set_are_refused(declared: str) -> None:
-    """What cannot be decoded for certain is refused at MSH-18 and read with an override."""
-    raw = HEADER + f"||||||{declared}".encode() + b"\rPID|||||M\xfcller"
-    with pytest.raises(NotHl7, match="override") as caught:
-        parse(raw)
-    assert caught.value.location == "MSH-18"
-    assert parse(raw, charset="8859/1").first("PID").field(5).text == "Müller"
-
-
-def test_an_unknown_override_is_a_mistake_of_the_settings() -> None:
-    """A charset override that is not known raises ValueError, not Malformed: the sender cannot mend it."""
-    with pytest.raises(ValueError, match="no known character set"):
-        parse(HEADER, charset="EBCDIC")
-
-
 def test_control_characters_are_shown_as_replacement_characters() -> None:
     """NUL and its kin become U+FFFD, so that databases and FHIR take the text."""
     assert parse(HEADER + b"\rPID|||||a\x00b\tc").first("PID").field(5).text == "a\ufffdb\tc"
@@ -235,6 +198,74 @@ def test_fields_are_capped(extra: int) -> None:
             parse(raw, limits=Limits(fields=20))
     else:
         assert len(parse(raw, limits=Limits(fields=20)).first("NTE")) == 20
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "utf-16-le"])
+@pytest.mark.parametrize("extra", [0, 1])
+def test_limits_hold_before_any_field_is_asked_for(codec: str, extra: int) -> None:
+    """Segments are split late, and still too many segments or fields raise at once, in UTF-16 too."""
+    limits = Limits(segments=3, fields=20)
+    wide = HEADER.decode() + "\rNTE" + "|" * (20 + extra) + "\rNTE|1\r\n"
+    long = HEADER.decode() + "\rNTE|1" * (2 + extra) + "\r"
+    for text in (wide, long):
+        if extra:
+            with pytest.raises(NotHl7, match="at most"):
+                parse(text.encode(codec), limits=limits)
+        else:
+            assert len(parse(text.encode(codec), limits=limits).segments) > 1
+
+
+@pytest.mark.parametrize(
+    ("declared", "patient"),
+    [
+        ("", b"Mueller"),
+        ("8859/1", "Müller".encode("latin-1")),
+        ("8859/1", "12 –35".encode()),
+        ("UNICODE UTF-8", "山田😀".encode()),
+        ("SHIFT_JIS", "山田".encode("cp932")),
+        ("~ISO IR87", "山田".encode("iso2022_jp")),
+    ],
+)
+@pytest.mark.parametrize("end", [b"\r", b"\r\n"])
+def test_a_document_of_megabytes_is_held_once(declared: str, patient: bytes, end: bytes) -> None:
+    """Reading a result with a large ED takes at most 2.2 times its size above the bytes, and keeps 1.1."""
+    document = base64.b64encode(random.Random(1).randbytes(1_500_000))
+    lines = [
+        HEADER + f"||||||{declared}".encode(),
+        b"PID|||7||" + patient,
+        b"OBR|1",
+        b"OBX|1|ED|||^^^Base64^" + document + b"||||||F",
+        b"",
+    ]
+    raw = end.join(lines)
+    parse(raw[:300])  # what is compiled or kept once for all messages is not counted
+    tracemalloc.start()
+    try:
+        message = parse(raw)
+        held, peak = tracemalloc.get_traced_memory()
+        assert (peak / len(raw) < 2.2, held / len(raw) < 1.1) == (True, True)
+        tracemalloc.reset_peak()
+        assert message.first("OBX").value(11) == "F"
+        held, peak = tracemalloc.get_traced_memory()
+        assert (peak / len(raw) < 2.2, held / len(raw) < 1.1) == (True, True)
+    finally:
+        tracemalloc.stop()
+    assert message.first("OBX").field(5).component(5).encode() == document
+
+
+def test_a_segment_reads_alike_before_and_after_it_is_split() -> None:
+    """Truth, length, name and fields do not depend on what was asked first."""
+    raw = HEADER + b"\rPID|1|2|3\rPV1\rNTE|\robx|1"
+    for ask in (lambda s: s.field(1), len, bool, repr):
+        message = parse(raw)
+        for segment in message.segments:
+            ask(segment)
+        assert [s.name for s in message.segments] == ["MSH", "PID", "PV1", "NTE", "OBX"]
+        assert [len(s) for s in message.segments] == [12, 3, 1, 1, 1]
+        assert all(message.segments)
+        assert [s.value(1) for s in message.segments] == ["|", "1", "", "", "1"]
+    assert [len(Segment("PID", fields, Encoding())) for fields in ((), ("",), ("a", "b"))] == [0, 1, 2]
+    assert not Segment("PID", (), Encoding())
 
 
 def test_nothing_that_is_printed_names_a_patient() -> None:
@@ -270,12 +301,36 @@ ALMOST_HL7 = st.lists(
 ).map(b"".join)
 
 
-@given(st.binary(max_size=400) | ALMOST_HL7 | ALMOST_HL7.map(lambda tail: HEADER + tail))
-def test_any_bytes_are_a_message_or_malformed(raw: bytes) -> None:
-    """No bytes raise anything but Malformed, and every field of what is read can be read."""
+def read_or_error(raw: bytes, charset: str = "") -> Message | Malformed:
+    """The message, or why it is none."""
     try:
-        message = parse(raw)
-    except Malformed:
+        return parse(raw, charset=charset)
+    except Malformed as error:
+        return error
+
+
+BYTES = st.binary(max_size=400) | ALMOST_HL7 | ALMOST_HL7.map(lambda tail: HEADER + tail)
+MARKS = st.sampled_from([b"", b"\x0b", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\xff\xfe\x00\x00"])
+DECLARED = st.sampled_from(["8859/6", "ISO IR87", "~ISO IR87", "SHIFT_JIS", "UNICODE UTF-16", "~KS X 1001"])
+WIDE = ALMOST_HL7.map(lambda tail: (HEADER + tail).decode("latin-1").encode("utf-16-le"))
+
+
+@given(
+    st.builds(lambda mark, body: mark + body, MARKS, BYTES | WIDE)
+    | st.builds(
+        lambda declared, tail: HEADER + f"||||||{declared}\rPID|".encode() + tail,
+        DECLARED,
+        st.lists(st.sampled_from([b"\x1b$B", b"\x1b(B", b"\x1b", b"|", b"\r"]) | st.binary(max_size=6)).map(
+            b"".join
+        ),
+    ),
+    st.sampled_from(["", "", "UTF-8", "SHIFT_JIS", "ISO IR87", "8859/6", "UTF-16"]),
+)
+def test_any_bytes_are_a_message_or_malformed(raw: bytes, charset: str) -> None:
+    """No bytes raise anything but Malformed, and every field of what is read can be read."""
+    message = read_or_error(raw, charset)
+    if isinstance(message, Malformed):
+        assert message.__cause__ is message.__context__ is None
         return
     for segment in message.segments:
         for number in range(1, len(segment) + 2):
@@ -283,6 +338,13 @@ def test_any_bytes_are_a_message_or_malformed(raw: bytes) -> None:
             assert isinstance(field.text, str)
             assert isinstance(field.component(2, 2), str)
             assert all(isinstance(repetition.component(1), str) for repetition in field.repetitions)
+
+
+@given(BYTES)
+def test_no_error_quotes_what_was_sent(tail: bytes) -> None:
+    """Whatever follows it, a planted word is in no error."""
+    for raw in (b"SECRET" + tail, HEADER + b"||||||SECRET\rSECRET\xff" + tail, HEADER + b"\r|SECRET|" + tail):
+        assert "SECRET" not in repr(read_or_error(raw))
 
 
 TEXT = st.text(
@@ -318,6 +380,41 @@ def test_what_is_built_is_read_back_as_it_was(
                 for c, component in enumerate(components, 1):
                     for s, text in enumerate(component, 1):
                         assert repetition.component(c, s) == text
+
+
+ANY_TEXT = st.text(st.characters() | st.sampled_from('|^~\\&\n\r\x00\x85\u2028\ufeff"'), max_size=12)
+ANY_COMPONENT = ANY_TEXT | st.lists(ANY_TEXT, min_size=1, max_size=3).map(tuple)
+ANY_REPETITION = ANY_TEXT | st.lists(ANY_COMPONENT, min_size=1, max_size=3).map(tuple)
+ANY_VALUE = ANY_REPETITION | st.lists(ANY_REPETITION, min_size=1, max_size=3)
+
+
+def normalised(text: str) -> str:
+    """What `build` makes of text: one kind of line break, no other control characters, no lone surrogates."""
+    text = re.sub("\r\n|[\r\x85\u2028\u2029]", "\n", text)
+    return re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f]", " ", text).encode(errors="replace").decode()
+
+
+@given(st.dictionaries(st.integers(1, 40), ANY_VALUE, max_size=5))
+def test_every_value_that_can_be_written_is_read_back(fields: dict[int, Value]) -> None:
+    """Texts, components, subcomponents and repetitions of any characters, but for what is normalised."""
+    segment = parse(build([("MSH", {10: "1"}), ("ZZZ", fields)])).segments[1]
+    assert len(segment) == max(fields, default=1)
+    for number, value in fields.items():
+        repetitions = value if isinstance(value, list) else [value]
+        # Two empty repetitions are as many as their separators; one empty one is an empty field.
+        found = segment.field(number).repetitions or (segment.field(number),)
+        assert len(found) == len(repetitions)
+        for read, repetition in zip(found, repetitions, strict=True):
+            components = repetition if isinstance(repetition, tuple) else (repetition,)
+            for c, component in enumerate(components, 1):
+                for s, text in enumerate(component if isinstance(component, tuple) else (component,), 1):
+                    assert read.component(c, s) == normalised(text)
+
+
+def test_msh_18_of_what_is_built_tells_the_truth() -> None:
+    """The bytes are UTF-8, and no caller can have MSH-18 say otherwise."""
+    message = parse(build([("MSH", {18: "8859/1"}), ("NTE", {3: "é"})]))
+    assert (message.header.value(18), message.first("NTE").value(3)) == ("UNICODE UTF-8", "é")
 
 
 @given(st.text(max_size=60))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
 from connectors.hl7.ack import AckCode, acknowledge
 from connectors.hl7.message import Message, parse
-from connectors.hl7.mllp import MllpServer, running
+from connectors.hl7.mllp import MllpServer, Peer, running
 
 
 class Inbox:
@@ -22,7 +23,8 @@ class Inbox:
         self._stack = ExitStack()
 
     def __enter__(self) -> Inbox:
-        self.port = self._stack.enter_context(running(MllpServer("127.0.0.1", self.port, self._take)))
+        server = MllpServer("127.0.0.1", self.port, self._take, name="inbox")
+        self.port = self._stack.enter_context(running(server))
         return self
 
     def __exit__(
@@ -30,7 +32,7 @@ class Inbox:
     ) -> None:
         self._stack.close()
 
-    async def _take(self, body: bytes, _peer: str) -> bytes:
+    async def _take(self, body: bytes, _peer: Peer) -> Sequence[bytes]:
         message = parse(body)
         self.messages.append(message)
-        return acknowledge(message, self.code)
+        return [acknowledge(message, self.code)]

@@ -13,7 +13,7 @@ from uuid import uuid4
 from connectors.exchange import Coding, Order, OrderAction, Patient, Practitioner, ReportStatus
 from connectors.hl7.ack import Ack
 from connectors.hl7.message import Value, build
-from connectors.hl7.mllp import send
+from connectors.hl7.mllp import MllpClient
 from connectors.hl7.written import ce, pid, ts, xcn
 
 APPLICATION = "SANDBOX_RIS"
@@ -144,7 +144,7 @@ class Ris:
         self._timeout_seconds = timeout_seconds
 
     def send_order(self, order: Order, *, at: datetime, control_id: str = "") -> Ack:
-        """Send an order as ORM^O01. Raises Unreachable and Malformed as `mllp.send` does."""
+        """Send an order as ORM^O01. Raises as `MllpClient.send` does."""
         return self.send(order_message(order, control_id or uuid4().hex[:20], at))
 
     def sign(
@@ -157,7 +157,7 @@ class Ris:
         status: ReportStatus = ReportStatus.FINAL,
         control_id: str = "",
     ) -> Ack:
-        """Send the report of an order as ORU^R01, signed by a human. Raises as `mllp.send` does."""
+        """Send the report of an order as ORU^R01, signed by a human. Raises as `MllpClient.send` does."""
         return self.send(
             report_message(
                 accession=order.accession,
@@ -175,7 +175,8 @@ class Ris:
 
     def send(self, message: bytes) -> Ack:
         """Send any message; return its acknowledgement."""
-        return next(send(self._host, self._port, [message], self._timeout_seconds))
+        with MllpClient(self._host, self._port, timeout_seconds=self._timeout_seconds) as client:
+            return client.send(message)
 
 
 def _header(kind: tuple[str, str], control_id: str, at: datetime) -> tuple[str, Mapping[int, Value]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,3 +89,35 @@ def test_a_message_that_would_be_cut_is_not_framed(message: bytes) -> None:
     """A message may not hold the framing bytes."""
     with pytest.raises(ValueError, match="cut"):
         framed(message)
+
+
+@pytest.mark.parametrize("piece_bytes", [64 * 1024, 256 * 1024])
+def test_a_large_frame_is_held_hardly_more_than_once(piece_bytes: int) -> None:
+    """A frame of 10 MiB that comes in pieces is never held twice on its way to a message."""
+    size, piece = 10 * 1024 * 1024, b"x" * piece_bytes
+    deframer = Deframer()
+    tracemalloc.start()
+    try:
+        assert deframer.next(b"\x0b") is None
+        for _ in range(size // piece_bytes):
+            assert deframer.next(piece) is None
+        message = deframer.next(b"\x1c\r")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert message is not None
+    assert len(message) == size
+    assert peak < 1.5 * size
+
+
+def test_what_is_held_of_a_frame_is_told() -> None:
+    """Held bytes and the head are those of the frame that is under way, and nothing between frames."""
+    deframer = Deframer()
+    assert (deframer.held_bytes, deframer.head, deframer.inside) == (0, b"", False)
+    assert deframer.next(b"\x0bMSH|") is None
+    assert deframer.next(b"abc\x1c") is None
+    assert (deframer.held_bytes, deframer.head, deframer.inside) == (8, b"MSH|abc\x1c", True)
+    assert deframer.next(b"\r\x0bnext") == b"MSH|abc"
+    assert deframer.inside
+    assert deframer.next() is None
+    assert (deframer.held_bytes, deframer.head) == (4, b"next")

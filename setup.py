@@ -15,6 +15,9 @@ BASE = [
     "dicomweb-client>=0.61,<0.62",
     "fhir.resources>=8.3,<9",
     "flask>=3.1,<4",
+    "fontpkg-noto-sans>=2.15,<3",
+    "fonttools>=4.60,<5",
+    "fpdf2>=2.8.9,<3",
     "hl7apy>=1.3.5,<2",
     "httpx>=0.28,<0.29",
     "numpy>=2.2,<3",
@@ -23,6 +26,7 @@ BASE = [
     "pylibjpeg>=2.1,<3",
     "pylibjpeg-libjpeg>=2.3,<3",
     "pylibjpeg-openjpeg>=2.5,<3",
+    "pylopdf-fonts-ko>=0.1.1,<0.2",
     "sqlalchemy>=2.1,<2.2",
     "waitress>=3.0.2,<4",
 ]
@@ -39,7 +43,7 @@ MODEL = [
     "transformers>=5.23,<6",
 ]
 POSTGRES = ["psycopg[binary]>=3.3,<4"]
-# The peers of the benchmarks (dicomweb-client is in BASE).
+# The peers of the benchmarks that are Python (dicomweb-client and hl7apy are in BASE).
 BENCH = ["hl7>=0.4.5,<0.5", *POSTGRES]
 TEST = ["hypothesis>=6.170", "pytest>=9.2,<10", "pytest-timeout>=2.4", *POSTGRES]
 DEVELOP = ["mypy>=2.4,<3", "ruff>=0.17,<0.18", "yamllint>=1.37", *TEST]

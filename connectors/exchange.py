@@ -59,6 +59,15 @@ class DraftStatus(StrEnum):
     PARTIAL = "partial"
 
 
+class WithdrawalStatus(StrEnum):
+    """The only statuses with which Prelim retires a draft of its own; no draft is ever written with one."""
+
+    CANCELLED = "cancelled"
+    """The order was cancelled: no report is wanted."""
+    ENTERED_IN_ERROR = "entered-in-error"
+    """The draft should never have stood there, for example under another patient; it never comes back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patient:
     """A patient as one message or study names them."""
@@ -98,6 +107,15 @@ class Coding:
 
 
 @dataclass(frozen=True, slots=True)
+class PriorReport:
+    """What an order tells of an earlier examination of the same patient."""
+
+    performed_on: date | None
+    procedure: Coding
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """One imaging order: one accession of one patient."""
 
@@ -118,6 +136,9 @@ class Order:
     """HL7 table 0485 or 0027 as sent (S, A, R, ...)."""
     ordering_provider: Practitioner | None = None
     ordered_at: datetime | None = None
+    laterality: str = ""
+    """left, right or bilateral; empty when the order does not say, or says two sides that disagree."""
+    prior_reports: tuple[PriorReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +151,17 @@ class StudyRef:
     modalities: tuple[str, ...] = ()
     description: str = ""
     instance_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportDocument:
+    """A document that came with a report. The document itself stays in the message that brought it."""
+
+    media_type: str
+    """For example application/pdf; application/octet-stream when the sender does not say."""
+    sha256: str
+    """Of its bytes, in hexadecimal; empty for a pointer to a document that did not come itself."""
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +182,15 @@ class SignedReport:
     study_instance_uid: str = ""
     report_identifier: str = ""
     version: str = ""
+    documents: tuple[ReportDocument, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PatientUpdate:
+    """What is known of a patient now. An empty value says nothing: what was known before stands."""
+
+    patient: Patient
+    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

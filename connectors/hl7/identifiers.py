@@ -12,7 +12,8 @@ from connectors.hl7.message import Field, NotHl7, Segment
 
 _PLACE = re.compile(r"([A-Z][A-Z0-9]{2})-([1-9][0-9]?)(?:\.([1-9][0-9]?))?")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
-_SIGNER_PLACES = frozenset({"OBR-32", "OBX-16", "ORC-11"})
+SIGNER_PLACES = frozenset({"OBR-32", "OBX-16", "ORC-11", "TXA-22", "TXA-9"})
+"""Fields of interpreters, verifiers and authenticators: nobody who ordered or typed can be a signer."""
 
 STUDY_INSTANCE_UID = ("110180", "DCM")
 """The concept of an OBX that carries a study instance UID (PS3.16, CID 7469 and TID 1500)."""
@@ -29,20 +30,28 @@ class Places:
     patient_assigning_authority: str = ""
     """PID-3.4.1 of the identifier to use; empty takes any."""
     signer: tuple[str, ...] = ("OBR-32",)
-    """Where a result names its signer, in order: OBR-32, and only where the site says so OBX-16 or ORC-11."""
+    """Where a result names its signer, in order: OBR-32, and only where the site says so OBX-16 or ORC-11.
+    A document (MDM) names its authenticator in TXA-22, always read, and its originator in TXA-9, read only
+    where the site says so."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for a place that cannot be read."""
         for place in self.accession:
             if not _PLACE.fullmatch(place):
                 raise ValueError(f"{place!r} is no place; write for example OBR-18 or OBR-3.1")
-        if not self.accession or not _SIGNER_PLACES.issuperset(self.signer):
-            raise ValueError(
-                f"name a place for the accession; signers stand in {sorted(_SIGNER_PLACES)} only"
-            )
+        if not self.accession or not SIGNER_PLACES.issuperset(self.signer):
+            raise ValueError(f"name a place for the accession; signers stand in {sorted(SIGNER_PLACES)} only")
 
 
 DEFAULT_PLACES = Places()
+PATIENT_FIELDS = {
+    "PID-2": "patient identifier of older senders, where PID-3 is empty",
+    "PID-3": "patient identifier; the first, or the one of the type and authority that the settings ask for",
+    "PID-5": "name, components 1 and 2",
+    "PID-7": "birth date, where it is precise to the day",
+    "PID-8": "sex",
+}
+"""What is read of a patient in every message, and what it means here."""
 
 
 def accession(segments: Sequence[Segment], places: Places) -> str:
@@ -72,28 +81,40 @@ def patient(pid: Segment, places: Places) -> Patient:
 
     Raises NotHl7 when there is no identifier, or none of the type and authority that the settings ask for.
     """
-    wanted_type, wanted_authority = places.patient_identifier_type, places.patient_assigning_authority
-    choosy = bool(wanted_type or wanted_authority)
     for place in (3, 2):
-        for candidate in pid.field(place).repetitions:
-            identifier = candidate.component(1).strip()
-            authority = candidate.component(4).strip()
-            kind = candidate.component(5).strip()
-            if (
-                identifier
-                and (not wanted_type or kind == wanted_type)
-                and (not wanted_authority or authority == wanted_authority)
-            ):
-                return demographics(pid, identifier, authority)
-    if choosy:
-        raise NotHl7(
-            "no patient identifier in PID-3 or PID-2 has the type and assigning authority that the settings "
-            "for the patient identifier ask for",
-            location="PID-3",
+        found = chosen(pid.field(place), places)
+        if found:
+            return demographics(pid, *found[0])
+    raise no_identifier(places, "PID-3", "PID-2")
+
+
+def chosen(field: Field, places: Places) -> list[tuple[str, str]]:
+    """(identifier, assigning authority) of each repetition of a CX that the settings choose, in order."""
+    found = []
+    for candidate in field.repetitions:
+        identifier, authority, kind = (candidate.component(number).strip() for number in (1, 4, 5))
+        if (
+            identifier
+            and (not places.patient_identifier_type or kind == places.patient_identifier_type)
+            and (not places.patient_assigning_authority or authority == places.patient_assigning_authority)
+        ):
+            found.append((identifier, authority))
+    return found
+
+
+def no_identifier(places: Places, location: str, older: str) -> NotHl7:
+    """The error of a message without the patient identifier that is asked for in these two fields."""
+    if places.patient_identifier_type or places.patient_assigning_authority:
+        return NotHl7(
+            f"no patient identifier in {location} or {older} has the type and assigning authority that the "
+            "settings for the patient identifier ask for",
+            location=location,
             code=204,
         )
-    raise NotHl7(
-        "no patient identifier in PID-3 or PID-2; the sender must value PID-3", location="PID-3", code=101
+    return NotHl7(
+        f"no patient identifier in {location} or {older}; the sender must value {location}",
+        location=location,
+        code=101,
     )
 
 

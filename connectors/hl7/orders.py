@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 
-from connectors.exchange import Order, OrderAction, Patient
-from connectors.hl7.datatypes import coding, moment, practitioner, words
+from connectors.exchange import Order, OrderAction, Patient, PriorReport
+from connectors.hl7.datatypes import coding, day, moment, practitioner, words
 from connectors.hl7.identifiers import (
     DEFAULT_PLACES,
     Places,
@@ -16,23 +16,38 @@ from connectors.hl7.identifiers import (
     patient,
     stated_study_uids,
 )
+from connectors.hl7.laterality import laterality
 from connectors.hl7.message import Message, NotHl7, Segment
+from connectors.hl7.observations import text_lines, text_of
 
 MESSAGE_TYPES = ("ORM^O01", "OMG^O19", "OMI^O23")
+WITH_PRIOR_RESULTS = frozenset({"OMG^O19", "OMI^O23"})
+"""Whose structure holds results of earlier orders, each with a PID of its own."""
 
-# HL7 table 0119. Holds (HD, OH, HR) and refusals ask for nothing: no report, and no withdrawal either.
-_ACTIONS = {
-    **dict.fromkeys(("NW", "PA", "CH", "SN", "OE", "RO"), OrderAction.PLACE),
+ACTIONS = {
+    **dict.fromkeys(("NW", "PA", "CH", "SN", "RO", "RL", "OR", "OE"), OrderAction.PLACE),
     **dict.fromkeys(("XO", "XR", "XX"), OrderAction.CHANGE),
     **dict.fromkeys(("CA", "RP"), OrderAction.REQUEST_CANCEL),
     **dict.fromkeys(("OC", "CR", "DC", "OD", "DR", "RU", "RQ"), OrderAction.CANCEL),
-    **dict.fromkeys(
-        ("SC", "SR", "NA", "OK", "RE", "HD", "OH", "HR", "UA", "UC", "UD", "UX"), OrderAction.STATUS
-    ),
+    **dict.fromkeys(("SC", "SR", "SS", "NA", "OK", "RE", "CN", "RR", "DE", "LI", "UN"), OrderAction.STATUS),
+    **dict.fromkeys(("HD", "OH", "HR"), OrderAction.STATUS),
+    **dict.fromkeys(("UA", "UC", "UD", "UH", "UM", "UR", "UX"), OrderAction.STATUS),
 }
-_ENDED = frozenset({"CA", "DC"})
-"""ORC-5 (HL7 table 0038) of an order that is cancelled or discontinued."""
-_OTHER_DETAILS = {
+"""ORC-1, HL7 table 0119 (v2.5.1 section 4.5.1.1). A replacement comes in two parts: RP asks that the old
+order be replaced, RQ and RU tell that it was, RO is the order in its stead. Holds and refusals (U...) ask
+for nothing: no report, and no withdrawal either; an order released from its hold (RL, OR, OE) is wanted."""
+OTHER_CONTROLS = {
+    **dict.fromkeys(("AF", "DF", "FU", "OF", "RF", "UF", "OP", "PY"), "refills and dispensing of drugs"),
+    "MC": "a charge without an order",
+    "CP": "a step between a laboratory system and an analyser",
+}
+"""Codes of table 0119 that are never about an imaging order."""
+PREVIOUS_RESULT = "PR"
+ENDED = frozenset({"CA", "DC", "RP"})
+"""ORC-5 (HL7 table 0038) of an order that is cancelled, discontinued or replaced."""
+_REFUSALS = frozenset({"UA", "UC", "UD", "UH", "UM", "UR", "UX"})
+"""What could not be done leaves an order as it was, whatever ORC-5 says."""
+OTHER_DETAILS = {
     "RXO": "a pharmacy order",
     "RXE": "a pharmacy order",
     "RQD": "a requisition for supplies",
@@ -40,16 +55,57 @@ _OTHER_DETAILS = {
     "ODT": "a diet tray order",
 }
 # HL7 table 0074, without the codes that are DICOM modalities too (AU, PT, SR, EC, OT).
-_OTHER_SECTIONS = frozenset(
+OTHER_SECTIONS = frozenset(
     {"LAB", "CH", "HM", "MB", "MCB", "MYC", "BLB", "BG", "IMM", "PHR", "SP", "TX", "VR"}
 )
-_MODALITIES = {
+MODALITIES = {
     **{code: code for code in ("CR", "CT", "DX", "ES", "IO", "MG", "MR", "NM", "PT", "PX", "RF", "US", "XA")},
     **dict.fromkeys(("NMR", "MRI"), "MR"),
     **dict.fromkeys(("RUS", "VUS", "CUS", "OUS"), "US"),
     "NMS": "NM",
     "PET": "PT",
 }
+
+FIELDS = {
+    "ORC-1": "what is asked (order control)",
+    "ORC-2": "placer order number; OBR-2 where it is empty",
+    "ORC-3": "filler order number; OBR-3 where it is empty",
+    "ORC-5": "state of the order, where ORC-1 reports a state",
+    "ORC-7": "priority in component 6, where TQ1-9 is empty",
+    "ORC-9": "when it was ordered; MSH-7 where it is empty",
+    "ORC-12": "ordering provider; OBR-16 where it is empty",
+    "TQ1-9": "priority",
+    "OBR-2": "placer order number",
+    "OBR-3": "filler order number",
+    "OBR-4": "procedure; OBR-44 or IPC-6 where it is empty",
+    "OBR-5": "priority of older senders",
+    "OBR-7": "when a prior examination was made",
+    "OBR-13": "clinical information",
+    "OBR-15": "side, in component 5",
+    "OBR-16": "ordering provider",
+    "OBR-18": "accession number",
+    "OBR-19": "requested procedure, where IPC-2 is empty",
+    "OBR-24": "department; modality, where IPC-5 is empty",
+    "OBR-27": "priority in component 6, where TQ1-9 and ORC-7 are empty",
+    "OBR-31": "clinical question",
+    "OBR-44": "procedure",
+    "OBR-45": "side, among the modifiers of the procedure",
+    "OBR-46": "side, among the supplemental service information",
+    "IPC-1": "accession number",
+    "IPC-2": "requested procedure",
+    "IPC-3": "study instance UID",
+    "IPC-5": "modality",
+    "IPC-6": "procedure",
+    "ZDS-1": "study instance UID",
+    "DG1-3": "diagnosis, told with the clinical information",
+    "DG1-4": "diagnosis in words",
+    "NTE-3": "note, told with the clinical information",
+    "OBX-2": "type of a line of a prior report",
+    "OBX-3": "study instance UID (DCM 110180), side (272741003), section of a prior report",
+    "OBX-5": "the value of these",
+    "OBX-11": "lines of a prior report that were taken back (D, W)",
+}
+"""What is read of an order, and what it means here."""
 
 
 @dataclass(slots=True)
@@ -61,6 +117,7 @@ class OrderGroup:
     obr: Segment
     segments: list[Segment] = field(default_factory=list)
     """All of them in order, ORC and OBR among them."""
+    priors: list[PriorReport] = field(default_factory=list)
 
     def all(self, name: str) -> list[Segment]:
         """Every segment of this name."""
@@ -72,8 +129,9 @@ def orders(
 ) -> tuple[Order, ...]:
     """Every imaging order of a message, in its order: one for each accession of each ORC group.
 
-    Prior results inside an OMG (a second PID, or ORC-1 PR) and groups that order something else beside
-    imaging are left out. zone: of times without an offset; None is the zone of this machine.
+    Prior results (ORC-1 PR, or what follows a second PID in an OMG or OMI) are no orders: they stand in
+    `prior_reports` of the order before them. Groups that order something else beside imaging are left
+    out. zone: of times without an offset; None is the zone of this machine.
 
     Raises NotHl7 (a Malformed) when the message is no imaging order, or one of its orders lacks an
     accession, a patient or a known ORC-1, or contradicts itself on the study.
@@ -82,52 +140,101 @@ def orders(
         raise NotHl7(
             f"expected an order, one of {', '.join(MESSAGE_TYPES)}, in MSH-9", location="MSH-9", code=200
         )
-    groups = [group for group in _groups(message) if group.orc.value(1).upper() != "PR"]
+    groups = list(_groups(message, places))
     imaging = [group for group in groups if group.obr or group.all("IPC")]
     if not imaging:
-        details = sorted({_OTHER_DETAILS.get(s.name, "") for g in groups for s in g.segments} - {""})
+        details = sorted({OTHER_DETAILS.get(s.name, "") for g in groups for s in g.segments} - {""})
         came = f"; it is {' and '.join(details)}" if details else ""
         raise NotHl7(f"not an imaging order: no OBR and no IPC segment{came}", location="OBR", code=100)
     return tuple(order for group in imaging for order in _orders(message, group, places, zone))
 
 
-def _groups(message: Message) -> Iterator[OrderGroup]:
-    """Cut the message at each ORC, and at an OBR that follows another under the same ORC."""
+def _groups(message: Message, places: Places) -> Iterator[OrderGroup]:
+    """The groups that order something, each with the prior results that follow it (PRIOR_RESULT)."""
+    current: OrderGroup | None = None
+    early: list[PriorReport] = []
+    for group, prior in _cut(message, places):
+        if prior and group.obr and group.pid:
+            text = text_of(text_lines(group.all("OBX")))
+            report = PriorReport(day(group.obr.value(7)), coding(group.obr.field(4)), text)
+            (current.priors if current is not None else early).append(report)
+        elif not prior and current is not None:
+            yield current
+            current = group
+        elif not prior:
+            current, group.priors = group, early
+    if current is not None:
+        yield current
+
+
+def _cut(message: Message, places: Places) -> Iterator[tuple[OrderGroup, bool]]:
+    """Cut the message at each ORC, and at an OBR that follows another; and whether it is a prior result.
+
+    Prior results follow a second PID in an OMG or OMI, or ORC-1 PR, until an ORC asks for something
+    again. Those of another patient have no PID: they must not be taken for this one's.
+    """
     pid = message.first("PID")
     if not pid:
         raise NotHl7("expected a PID segment, found none", location="PID", code=100)
+    absent = Segment("PID", (), message.encoding)
     group: OrderGroup | None = None
-    patients = 0
+    whose, prior, patients = pid, False, 0
     for segment in message.segments:
+        code = segment.value(1).upper() if segment.name == "ORC" else ""
         if segment.name == "PID":
             patients += 1
-            if patients > 1:
-                if message.type == "OMG^O19" and group is not None:
-                    break  # PRIOR_RESULT: results of earlier orders follow, no orders.
-                raise NotHl7(
-                    "expected one PID, found several: one order message is for one patient", location="PID"
-                )
+            if patients == 1:
+                continue
+            if message.type not in WITH_PRIOR_RESULTS or (group is None and not prior):
+                raise _two_patients()
+            if group is not None:
+                yield group, prior
+            group, whose, prior = None, pid if _same_patient(pid, segment, places) else absent, True
         elif segment.name == "ORC":
             if group is not None:
-                yield group
-            group = OrderGroup(pid, segment, Segment("OBR", (), message.encoding), [segment])
-        elif group is not None:
-            if segment.name == "OBR":
-                if group.obr:
-                    yield group
-                    group = OrderGroup(pid, group.orc, segment, [group.orc])
-                group.obr = segment
+                yield group, prior
+            if ACTIONS.get(code, OrderAction.STATUS) is not OrderAction.STATUS:
+                if not whose:
+                    raise _two_patients()
+                prior = False
+            elif code == PREVIOUS_RESULT or patients == 1:
+                prior = code == PREVIOUS_RESULT
+            group = OrderGroup(whose, segment, Segment("OBR", (), message.encoding), [segment])
+        elif segment.name == "OBR" and (prior or group is not None):
+            if group is None or group.obr:
+                if group is not None:
+                    yield group, prior
+                orc = group.orc if group is not None else Segment("ORC", (), message.encoding)
+                group = OrderGroup(whose, orc, segment, [orc] if orc else [])
+            group.obr = segment
             group.segments.append(segment)
-        elif segment.name in {"OBR", "IPC"}:
+        elif group is not None:
+            group.segments.append(segment)
+        elif segment.name in {"OBR", "IPC"} and not prior:
             raise NotHl7(f"expected an ORC before the first {segment.name}", location="ORC", code=100)
     if group is not None:
-        yield group
+        yield group, prior
+
+
+def _same_patient(one: Segment, other: Segment, places: Places) -> bool:
+    """Whether two PID name one patient; a PID that names nobody is nobody's."""
+    first = patient(one, places)
+    try:
+        second = patient(other, places)
+    except NotHl7:
+        return False
+    authorities = {first.assigning_authority, second.assigning_authority} - {""}
+    return first.identifier == second.identifier and len(authorities) < 2
+
+
+def _two_patients() -> NotHl7:
+    return NotHl7("expected one PID, found several: one order message is for one patient", location="PID")
 
 
 def _orders(message: Message, group: OrderGroup, places: Places, zone: tzinfo | None) -> Iterator[Order]:
     """The orders of one group: several IPC with different accessions are several orders."""
     section = group.obr.value(24).upper()
-    if section in _OTHER_SECTIONS:
+    if section in OTHER_SECTIONS:
         raise NotHl7("OBR-24 names a department that is not imaging", location="OBR-24", code=103)
     who = patient(group.pid, places)
     procedures = group.all("IPC")
@@ -155,35 +262,40 @@ def _order(
         (segment for segment in segments if segment.name == "IPC"), Segment("IPC", (), message.encoding)
     )
     question, history = _clinical_words(group)
-    procedure = next((f for f in (obr.field(4), obr.field(44), ipc.field(6)) if f), obr.field(4))
+    procedures = [f for f in (obr.field(4), obr.field(44), ipc.field(6)) if f]
     return Order(
         action=_action(orc),
         accession=accession(segments, places),
         patient=who,
-        procedure=coding(procedure),
+        procedure=coding(procedures[0] if procedures else obr.field(4)),
         placer_order_number=orc.value(2) or obr.value(2),
         filler_order_number=orc.value(3) or obr.value(3),
         requested_procedure_id=ipc.value(2) or obr.value(19),
         study_instance_uid=agreed_study_uid(stated_study_uids(segments)),
-        modality=ipc.value(5).upper() or _MODALITIES.get(obr.value(24).upper(), ""),
+        modality=ipc.value(5).upper() or MODALITIES.get(obr.value(24).upper(), ""),
         clinical_question=question,
         history=history,
         priority=_priority(group),
         ordering_provider=practitioner(orc.field(12)) or practitioner(obr.field(16)),
         ordered_at=moment(orc.value(9), message, zone) or moment(message.timestamp, message, zone),
+        laterality=laterality(obr, segments, procedures),
+        prior_reports=tuple(group.priors),
     )
 
 
 def _action(orc: Segment) -> OrderAction:
     """What ORC-1 asks for; a status report (SC) of an order that ended is a cancellation (ORC-5)."""
-    action = _ACTIONS.get(orc.value(1).upper())
+    code = orc.value(1).upper()
+    action = ACTIONS.get(code)
     if action is None:
+        known = ", ".join(sorted(ACTIONS))
+        about = f"; {code} is about {OTHER_CONTROLS[code]}" if code in OTHER_CONTROLS else ""
         raise NotHl7(
-            f"ORC-1: expected an order control code of HL7 table 0119, one of {', '.join(sorted(_ACTIONS))}",
+            f"ORC-1: expected an order control code of HL7 table 0119, one of {known}{about}",
             location="ORC-1",
             code=103,
         )
-    if action is OrderAction.STATUS and orc.value(5).upper() in _ENDED:
+    if action is OrderAction.STATUS and orc.value(5).upper() in ENDED and code not in _REFUSALS:
         return OrderAction.CANCEL
     return action
 

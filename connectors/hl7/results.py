@@ -20,17 +20,12 @@ from connectors.hl7.identifiers import (
     study_uid,
 )
 from connectors.hl7.message import Message, NotHl7, Segment
+from connectors.hl7.observations import DICOM_STUDY, contents, text_lines
 
 MESSAGE_TYPE = "ORU^R01"
 CHANNEL = "hl7-oru"
 
-_TEXT_TYPES = frozenset({"TX", "FT", "ST"})
-_DICOM_STUDY = ("113014", "DCM")
-"""IHE RAD-128 lists every study that a report covers under this concept."""
-_UID = re.compile(r"[0-9]+(\.[0-9]+){5,}")
-
-# HL7 table 0123 (OBR-25) and, in words, what some senders write there.
-_STATUSES = {
+STATUSES = {
     **dict.fromkeys(("O", "I", "S", "N"), ReportStatus.REGISTERED),
     **dict.fromkeys(
         ("A", "R", "PARTIAL", "UNVERIFIED", "NOT VERIFIED", "RELEASED NOT VERIFIED"), ReportStatus.PARTIAL
@@ -56,9 +51,9 @@ _STATUSES = {
     **dict.fromkeys(("X", "CANCELLED", "CANCELED"), ReportStatus.CANCELLED),
     **dict.fromkeys(("ENTERED IN ERROR", "ENTERED-IN-ERROR"), ReportStatus.ENTERED_IN_ERROR),
 }
-# HL7 table 0085 (OBX-11) where it says otherwise than table 0123.
-_LINE_STATUSES = {
-    **_STATUSES,
+"""OBR-25: HL7 table 0123 and, in words, what some senders write there."""
+LINE_STATUSES = {
+    **STATUSES,
     "A": ReportStatus.AMENDED,
     "B": ReportStatus.APPENDED,
     "S": ReportStatus.PARTIAL,
@@ -67,6 +62,7 @@ _LINE_STATUSES = {
     "D": ReportStatus.ENTERED_IN_ERROR,
     "W": ReportStatus.ENTERED_IN_ERROR,
 }
+"""OBX-11: HL7 table 0085 where it says otherwise than table 0123."""
 _NO_RESULT = frozenset({"", "N", "O"})
 """OBX-11 of an observation that says nothing about the report: not asked, or detail of the order."""
 _WEAKEST_FIRST = (
@@ -81,6 +77,27 @@ _WEAKEST_FIRST = (
 )
 
 
+FIELDS = {
+    "ORC-3": "identifier of the report, where OBR-3 is empty",
+    "OBR-3": "identifier of the report",
+    "OBR-7": "when it was signed, where OBR-22 and OBR-32 do not say",
+    "OBR-18": "accession number",
+    "OBR-22": "when it was signed",
+    "OBR-25": "status of the report",
+    "OBR-32": "signer; when it was signed, where OBR-22 is empty",
+    "IPC-1": "accession number",
+    "IPC-3": "study instance UID",
+    "ZDS-1": "study instance UID",
+    "OBX-2": "type: TX, FT and ST are text, ED is a document, RP a pointer to one",
+    "OBX-3": "section, or that OBX-5 is a study instance UID (DCM 110180, 113014)",
+    "OBX-5": "text, document or study instance UID",
+    "OBX-11": "status of the line",
+    "OBX-16": "signer, only where the site says so",
+    "ORC-11": "signer, only where the site says so",
+}
+"""What is read of a result, and what it means here."""
+
+
 @dataclass(slots=True)
 class ResultGroup:
     """One OBR with the observations under it."""
@@ -91,11 +108,6 @@ class ResultGroup:
     observations: list[Segment] = field(default_factory=list)
     others: list[Segment] = field(default_factory=list)
 
-    @property
-    def lines(self) -> list[Segment]:
-        """The OBX segments that hold text of the report."""
-        return [obx for obx in self.observations if obx.value(2).upper() in _TEXT_TYPES and not _is_uid(obx)]
-
 
 def signed_reports(
     message: Message, places: Places = DEFAULT_PLACES, zone: tzinfo | None = None
@@ -103,11 +115,13 @@ def signed_reports(
     """Every report of an ORU^R01, one for each OBR, in order.
 
     text: the TX, FT and ST observations, one a line, without those marked deleted or wrong (OBX-11 D
-    or W); empty for a report that comes only as a document (ED). signer: None unless a place of
+    or W), else the words of a CDA, HTML or plain text document; empty for a report that comes only as
+    another document. signer: None unless a place of
     `places.signer` gives a name; an identifier alone names nobody (21 CFR 11.50 wants the printed name).
     zone: of times without an offset; None is the zone of this machine.
 
-    Raises NotHl7 (a Malformed) when the message is no ORU^R01, or a report lacks accession or patient.
+    Raises NotHl7 (a Malformed) when the message is no ORU^R01, a report lacks accession or patient, or a
+    document cannot be decoded.
     """
     if message.type != MESSAGE_TYPE:
         raise NotHl7(f"expected a result, {MESSAGE_TYPE}, in MSH-9", location="MSH-9", code=200)
@@ -146,19 +160,20 @@ def _groups(message: Message) -> Iterator[ResultGroup]:
 def _report(message: Message, group: ResultGroup, places: Places, zone: tzinfo | None) -> SignedReport:
     obr = group.obr
     segments = [group.orc, obr, *group.observations, *group.others]
-    lines = group.lines
+    lines, brought = text_lines(group.observations), contents(group.observations, message)
     return SignedReport(
         accession=accession(segments, places),
         patient=patient(group.pid, places),
         status=report_status(obr.value(25), [obx.value(11) for obx in lines or group.observations]),
-        text=_text(lines),
+        text=brought.text,
         channel=CHANNEL,
         source=message.source,
         signer=_signer(group, lines, places),
         signed_at=_signed_at(message, obr, zone),
-        study_instance_uid=_study_uid(group, segments),
+        study_instance_uid=covered_study(segments),
         report_identifier=obr.value(3) or group.orc.value(3),
         version=message.control_id,
+        documents=brought.documents,
     )
 
 
@@ -168,9 +183,14 @@ def report_status(obr_25: str, obx_11: list[str]) -> ReportStatus:
     A code or word that is not known is UNKNOWN, and a final OBR-25 over text that is not final is
     what the text is: neither is ever guessed to be final.
     """
-    stated = _STATUSES.get(_plain(obr_25), ReportStatus.UNKNOWN) if obr_25.strip() else None
+    stated = STATUSES.get(_plain(obr_25), ReportStatus.UNKNOWN) if obr_25.strip() else None
+    return supported(stated, obx_11)
+
+
+def supported(stated: ReportStatus | None, obx_11: list[str]) -> ReportStatus:
+    """What the whole states, as far as its observations bear it out. stated: None when it is not valued."""
     of_lines = [
-        _LINE_STATUSES.get(_plain(code), ReportStatus.UNKNOWN)
+        LINE_STATUSES.get(_plain(code), ReportStatus.UNKNOWN)
         for code in obx_11
         if _plain(code) not in _NO_RESULT
     ]
@@ -192,30 +212,17 @@ def _plain(code: str) -> str:
     return " ".join(re.sub(r"[\s_,]+", " ", code.upper()).split())
 
 
-def _is_uid(obx: Segment) -> bool:
-    return concept(obx.field(3)) == _DICOM_STUDY or _UID.fullmatch(obx.value(5)) is not None
-
-
-def _text(lines: list[Segment]) -> str:
-    """The words as they are read: repetitions and escaped line breaks are line breaks (section 7.4.2.5)."""
-    written = (
-        repetition.text
-        for obx in lines
-        if _plain(obx.value(11)) not in {"D", "W"}
-        for repetition in (obx.field(5).repetitions or (obx.field(5),))
-    )
-    whole = "\n".join(written).replace("\r\n", "\n").replace("\r", "\n")
-    return "\n".join(line.rstrip() for line in whole.split("\n")).strip("\n")
-
-
 def _signer(group: ResultGroup, lines: list[Segment], places: Places) -> Practitioner | None:
     """The first place that names somebody; several names in OBX-16 are no one signer."""
     for place in places.signer:
+        found = None
         if place == "OBX-16":
             named = {practitioner(obx.field(16)) for obx in lines} - {None}
             found = named.pop() if len(named) == 1 else None
-        else:
-            found = practitioner(group.obr.field(32) if place == "OBR-32" else group.orc.field(11))
+        elif place == "OBR-32":
+            found = practitioner(group.obr.field(32))
+        elif place == "ORC-11":
+            found = practitioner(group.orc.field(11))
         if found is not None and (found.family_name or found.given_name):
             return found
     return None
@@ -228,12 +235,14 @@ def _signed_at(message: Message, obr: Segment, zone: tzinfo | None) -> datetime 
     return next((at for text in candidates if (at := moment(text, message, zone))), None)
 
 
-def _study_uid(group: ResultGroup, segments: list[Segment]) -> str:
+def covered_study(segments: list[Segment]) -> str:
     """The stated study, or the only one listed; a report on several studies is matched by accession."""
     stated = agreed_study_uid(stated_study_uids(segments))
     if stated:
         return stated
     listed = {
-        study_uid(o.value(5), "OBX-5") for o in group.observations if concept(o.field(3)) == _DICOM_STUDY
+        study_uid(segment.value(5), "OBX-5")
+        for segment in segments
+        if segment.name == "OBX" and concept(segment.field(3)) == DICOM_STUDY
     }
     return listed.pop() if len(listed) == 1 else ""

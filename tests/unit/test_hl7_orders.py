@@ -6,10 +6,10 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from connectors.exchange import Coding, Order, OrderAction, Patient, Practitioner
+from connectors.exchange import Coding, Order, OrderAction, Patient, Practitioner, PriorReport
 from connectors.hl7.identifiers import Places
 from connectors.hl7.message import NotHl7, parse
-from connectors.hl7.orders import orders
+from connectors.hl7.orders import ACTIONS, OTHER_CONTROLS, PREVIOUS_RESULT, orders
 
 PID = "PID|1||4711^^^HOSP^MR~99^^^NHS^NI||Doe^Jane||19700203|F"
 ORC = "ORC|NW|P1|F1||SC||^^^^^S||20260101115900|||77^House^Greg^^^Dr"
@@ -180,13 +180,144 @@ def test_an_order_for_two_patients_is_refused() -> None:
     assert "one patient" in str(refusal(PID, ORC, OBR, PID.replace("4711", "4712"), ORC, OBR))
 
 
-def test_prior_results_are_no_orders() -> None:
-    """Results of earlier orders in an OMG, after a second PID or under ORC-1 PR, are left out."""
-    prior = OBR.replace("ACC1", "OLD")
-    found = read(PID, ORC, OBR, PID, ORC.replace("NW", "PR"), prior, kind="OMG^O19")
-    assert [order.accession for order in found] == ["ACC1"]
-    found = read(PID, ORC, OBR, ORC.replace("NW", "PR"), prior, kind="OMG^O19")
-    assert [order.accession for order in found] == ["ACC1"]
+PRIOR = "OBR|1|||71020^Chest XR^L|||20250102030405|||||||||||OLD"
+PRIOR_LINES = ("OBX|1|TX|71020&GDT||Clear.||||||F", "OBX|2|TX|71020&IMP||Normal.||||||F")
+A_PRIOR = PriorReport(
+    date(2025, 1, 2), Coding("71020", "Chest XR", "L"), "Findings:\nClear.\nImpression:\nNormal."
+)
+
+
+@pytest.mark.parametrize("kind", ["OMG^O19", "OMI^O23"])
+@pytest.mark.parametrize("head", [(PID, "ORC|PR"), (PID,), ("ORC|PR",), (PID, "ORC|RE")])
+def test_prior_results_are_no_orders_but_reports_of_the_order_before_them(
+    head: tuple[str, ...], kind: str
+) -> None:
+    """What follows a second PID, or ORC-1 PR, is carried as a prior report and ordered by nobody."""
+    found = read(PID, ORC, OBR, *head, PRIOR, *PRIOR_LINES, kind=kind)
+    assert [(order.accession, order.prior_reports) for order in found] == [("ACC1", (A_PRIOR,))]
+
+
+def test_an_order_after_prior_results_is_not_lost() -> None:
+    """The next ORC that asks for something begins the next order, with priors of its own."""
+    second, third = OBR.replace("ACC1", "ACC2"), OBR.replace("ACC1", "ACC3")
+    found = read(
+        PID,
+        ORC,
+        OBR,
+        PID,
+        "ORC|PR",
+        PRIOR,
+        *PRIOR_LINES,
+        PRIOR,
+        ORC,
+        second,
+        "ORC|PR",
+        PRIOR,
+        ORC,
+        third,
+        kind="OMG^O19",
+    )
+    assert [(order.accession, len(order.prior_reports)) for order in found] == [
+        ("ACC1", 2),
+        ("ACC2", 1),
+        ("ACC3", 0),
+    ]
+
+
+def test_prior_results_before_the_first_order_are_carried_with_it() -> None:
+    """A sender that tells the priors first loses none of them."""
+    found = read(
+        PID, "ORC|PR", PRIOR, *PRIOR_LINES, ORC, OBR, ORC, OBR.replace("ACC1", "ACC2"), kind="OMG^O19"
+    )
+    assert [(order.accession, order.prior_reports) for order in found] == [("ACC1", (A_PRIOR,)), ("ACC2", ())]
+
+
+def test_a_prior_without_date_or_text_is_carried_as_it_came() -> None:
+    """Nothing is completed: no day, no text."""
+    (found,) = read(PID, ORC, OBR, "ORC|PR", "OBR|1|||71020^Chest XR^L|||2025", kind="OMG^O19")
+    assert found.prior_reports == (PriorReport(None, Coding("71020", "Chest XR", "L"), ""),)
+
+
+@pytest.mark.parametrize("other", [PID.replace("4711", "4712"), PID.replace("HOSP", "OTHER"), "PID|1"])
+def test_prior_results_of_another_patient_are_left_out(other: str) -> None:
+    """What was found in somebody else, or in nobody, never reaches the order."""
+    (found,) = read(PID, ORC, OBR, other, "ORC|PR", PRIOR, *PRIOR_LINES, kind="OMG^O19")
+    assert found.prior_reports == ()
+
+
+def test_an_order_under_another_patients_pid_is_refused() -> None:
+    """An order after a second PID is taken only where both PID name one patient."""
+    for kind in ("OMG^O19", "OMI^O23"):
+        assert "one patient" in str(refusal(PID, ORC, OBR, PID.replace("4711", "4712"), ORC, OBR, kind=kind))
+
+
+def side(
+    obr_15: str = "",
+    obr_45: str = "",
+    obr_46: str = "",
+    text: str = "XR Hand",
+    obx: str = "",
+    code: str = "1",
+) -> str:
+    """The laterality of an order that says so in these places."""
+    fields = ["OBR", *[""] * 46]
+    fields[4], fields[15], fields[18], fields[45], fields[46] = (
+        f"{code}^{text}^L",
+        obr_15,
+        "ACC1",
+        obr_45,
+        obr_46,
+    )
+    segments = [f"OBX|1|CE|{obx}||||||F"] if obx else []
+    return read(PID, ORC, "|".join(fields), *segments)[0].laterality
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({}, ""),
+        ({"obr_15": "^^^Hand^L"}, "left"),
+        ({"obr_15": "^^^Hand^R&Right&HL70495"}, "right"),
+        ({"obr_45": "LT^Left side^CPT"}, "left"),
+        ({"obr_45": "26~RT"}, "right"),
+        ({"obr_45": "50"}, "bilateral"),
+        ({"obr_46": "R^^IHERAD"}, "right"),
+        ({"obr_46": "^left"}, "left"),
+        ({"obx": "272741003^Laterality^SCT||7771000^Left^SCT"}, "left"),
+        ({"obx": "272741003^Laterality^SCT||24028007^Right^SCT"}, "right"),
+        ({"obx": "G-C171^Laterality^SRT||G-A102^Bilateral^SRT"}, "bilateral"),
+        ({"obx": "8302-2^Height^LN||L"}, ""),
+        ({"code": "73130-LT"}, "left"),
+        ({"code": "73130 RT"}, "right"),
+        ({"code": "73130-50"}, "bilateral"),
+        ({"code": "73130LT"}, ""),
+        ({"code": "73130-LT", "text": "XR Hand right"}, ""),
+        ({"text": "RMN genunchi drept"}, "right"),
+        ({"text": "RMN genunchiul stâng"}, "left"),
+        ({"text": "무릎 MRI 좌측"}, "left"),
+        ({"text": "무릎 MRI 우측"}, "right"),
+        ({"text": "XR Hand left"}, "left"),
+        ({"text": "MRT Knie rechts"}, "right"),
+        ({"text": "XR Hands, both"}, "bilateral"),
+        ({"text": "MR L spine"}, ""),
+        ({"text": "CT RT planning"}, ""),
+        ({"text": "CT left atrium"}, ""),
+        ({"text": "CT right coronary artery"}, ""),
+        ({"text": "MRT linker Ventrikel"}, ""),
+        ({"text": "RMN ventricul stâng"}, ""),
+        ({"text": "Cleft palate"}, ""),
+        ({"text": "Left and right hand"}, ""),
+        ({"text": "XR Hand left", "obr_45": "LT", "obr_46": "L"}, "left"),
+        ({"text": "XR Hand left", "obr_45": "RT"}, ""),
+        ({"obr_45": "LT~RT"}, ""),
+        ({"obr_15": "^^^Hand^L", "obr_46": "R"}, ""),
+        ({"obr_45": "50", "obx": "272741003^Laterality^SCT||7771000^Left^SCT"}, ""),
+        ({"obr_45": "XX"}, ""),
+    ],
+)
+def test_a_side_is_taken_only_where_everything_agrees(said: dict[str, str], expected: str) -> None:
+    """Modifiers, an observation and whole words name a side; two that disagree name none."""
+    assert side(**said) == expected
 
 
 @pytest.mark.parametrize(
@@ -201,20 +332,71 @@ def test_prior_results_are_no_orders() -> None:
         ("CR", "cancel"),
         ("DC", "cancel"),
         ("OD", "cancel"),
-        ("SC", "status"),
+        ("DR", "cancel"),
+        ("RP", "request-cancel"),
+        ("RQ", "cancel"),
+        ("RU", "cancel"),
+        ("RO", "place"),
+        ("CH", "place"),
+        ("SN", "place"),
+        ("RL", "place"),
+        ("OR", "place"),
+        ("OE", "place"),
+        ("XR", "change"),
+        ("XX", "change"),
+        *((code, "status") for code in ("SC", "SR", "SS", "NA", "OK", "RE", "CN", "RR", "DE", "LI", "UN")),
+        *((code, "status") for code in ("HD", "HR", "OH", "UA", "UC", "UD", "UH", "UM", "UR", "UX")),
     ],
 )
 def test_order_control_says_what_is_asked(code: str, action: str) -> None:
-    """ORC-1 maps as HL7's own map does; CA only asks for a cancellation."""
-    assert read(PID, ORC.replace("NW", code), OBR)[0].action == OrderAction(action)
+    """ORC-1 maps as HL7's own map does; CA only asks for a cancellation, RP only for a replacement."""
+    orc = ORC.replace("ORC|NW", f"ORC|{code}").replace("||SC||", "||||")
+    assert read(PID, orc, OBR)[0].action == OrderAction(action)
+
+
+def test_every_order_control_of_table_0119_is_accounted_for() -> None:
+    """Each code of v2.8 is mapped, is a prior result, or is refused with the reason."""
+    table_0119 = (
+        "AF CA CH CN CP CR DC DE DF DR FU HD HR LI MC NA NW OC OD OE OF OH OK OP OR PA PR PY RE RF RL RO "
+        "RP RQ RR RU SC SN SR SS UA UC UD UF UH UM UN UR UX XO XR XX"
+    )
+    assert set(table_0119.split()) == {*ACTIONS, *OTHER_CONTROLS, PREVIOUS_RESULT}
+    assert not ACTIONS.keys() & OTHER_CONTROLS.keys()
+
+
+@pytest.mark.parametrize(("code", "words"), [("RF", "refills"), ("MC", "charge"), ("CP", "laboratory")])
+def test_order_controls_of_other_departments_are_refused_with_the_reason(code: str, words: str) -> None:
+    """Refills, charges and analyser steps are never about imaging."""
+    error = refusal(PID, ORC.replace("NW", code), OBR)
+    assert (error.location, error.code) == ("ORC-1", 103)
+    assert words in str(error)
+
+
+def test_a_replacement_is_a_request_for_the_old_order_and_a_new_one() -> None:
+    """RP and RO in one message: the old accession is asked to be withdrawn, the new one is placed."""
+    new = OBR.replace("ACC1", "ACC2")
+    found = read(PID, ORC.replace("NW", "RP"), OBR, ORC.replace("NW", "RO"), new)
+    assert [(order.accession, order.action.value) for order in found] == [
+        ("ACC1", "request-cancel"),
+        ("ACC2", "place"),
+    ]
 
 
 @pytest.mark.parametrize(
-    ("state", "action"), [("CA", "cancel"), ("DC", "cancel"), ("CM", "status"), ("", "status")]
+    ("code", "state", "action"),
+    [
+        ("SC", "CA", "cancel"),
+        ("SC", "DC", "cancel"),
+        ("SC", "RP", "cancel"),
+        ("SR", "CA", "cancel"),
+        ("SC", "CM", "status"),
+        ("SC", "", "status"),
+        ("UC", "CA", "status"),
+    ],
 )
-def test_a_status_report_of_an_ended_order_is_a_cancellation(state: str, action: str) -> None:
-    """SC with ORC-5 CA or DC reports that the order ended."""
-    assert read(PID, f"ORC|SC|P1|F1||{state}", OBR)[0].action == OrderAction(action)
+def test_a_status_report_of_an_ended_order_is_a_cancellation(code: str, state: str, action: str) -> None:
+    """ORC-5 CA, DC or RP reports that the order ended, unless ORC-1 says that it could not be."""
+    assert read(PID, f"ORC|{code}|P1|F1||{state}", OBR)[0].action == OrderAction(action)
 
 
 @pytest.mark.parametrize("code", ["", "QQ"])
@@ -279,6 +461,14 @@ def test_the_question_is_the_reason_for_study_else_what_is_told(
     fields[4], fields[13], fields[18], fields[31] = "1^CT^L", obr_13, "ACC1", obr_31
     (found,) = read(PID, ORC, "|".join(fields))
     assert (found.clinical_question, found.history) == (question, history)
+
+
+@pytest.mark.parametrize("version", ["2.2", "2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.8"])
+@pytest.mark.parametrize("kind", ["ORM^O01", "OMG^O19", "OMI^O23"])
+def test_orders_of_every_version_are_read_alike(version: str, kind: str) -> None:
+    """MSH-12 changes nothing: fields keep their places from 2.2 to 2.8."""
+    raw = f"MSH|^~\\&|RIS|HOSP|||20260101||{kind}|1|P|{version}\r{PID}\r{ORC}\r{OBR}\rIPC|ACC1|RP1|{UID}||CT"
+    assert orders(parse(raw.encode()), zone=UTC)[0].accession == "ACC1"
 
 
 def test_times_take_their_offset_from_the_message() -> None:

@@ -191,7 +191,17 @@ def test_the_responsible_observer_signs_only_where_the_site_says_so() -> None:
     assert report.signer is None
 
 
-@pytest.mark.parametrize("place", ["OBR-16", "ORC-12", "PV1-8", "OBR-28"])
+def test_places_of_documents_name_nobody_in_a_result() -> None:
+    """TXA-22 and TXA-9 among the places leave ORC-11 of a result alone."""
+    places = Places(signer=("TXA-22", "TXA-9"))
+    orc = "ORC|RE|||||||||" + "|7^Veri^Vera"
+    (report,) = read(PID, orc, obr(signer=""), obx("x"), places=places)
+    assert report.signer is None
+    (report,) = read(PID, orc, obr(signer=""), obx("x"), places=Places(signer=("ORC-11",)))
+    assert report.signer == Practitioner("7", "Veri", "Vera")
+
+
+@pytest.mark.parametrize("place", ["OBR-16", "ORC-12", "PV1-8", "OBR-28", "TXA-11"])
 def test_who_ordered_can_never_be_configured_as_who_signed(place: str) -> None:
     """Only fields of interpreters and verifiers may name a signer."""
     with pytest.raises(ValueError, match="signers stand in"):

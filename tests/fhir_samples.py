@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
+import httpx
 import pytest
 
 from connectors.exchange import Coding, DraftAuthor, DraftReport, DraftStatus, Patient, Practitioner
+from connectors.fhir.client import FhirClient
 from connectors.sandbox.fhir import FhirServer
 
 ROSA = Practitioner(identifier="D-77", family_name="Rosa", given_name="Elena", prefix="Dr")
@@ -46,6 +49,42 @@ def redone(draft: DraftReport, words: str = "A small left effusion.", **changes:
         conclusion=words,
         **changes,
     )
+
+
+def raw_put(client: FhirClient, resource: dict[str, object]) -> None:
+    """What another program on the same server can do and we cannot."""
+    httpx.put(
+        f"{client.base_url}/DiagnosticReport/{resource['id']}",
+        json=resource,
+        headers={"Content-Type": "application/fhir+json"},
+        trust_env=False,
+        timeout=60,
+    ).raise_for_status()
+
+
+class Meddling(httpx.HTTPTransport):
+    """Lets somebody else act just before or after our transaction; may lose its ifMatch on the way."""
+
+    def __init__(
+        self, *, before: Callable[[], object] = int, after: Callable[[], object] = int, strip: bool = False
+    ) -> None:
+        super().__init__()
+        self.before, self.after, self.strip = before, after, strip
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method != "POST" or not request.url.path.endswith("/fhir"):
+            return super().handle_request(request)
+        self.before()
+        if self.strip:
+            bundle = json.loads(request.read())
+            for entry in bundle["entry"]:
+                entry["request"].pop("ifMatch", None)
+            headers = {k: v for k, v in request.headers.items() if k != "content-length"}
+            request = httpx.Request("POST", request.url, headers=headers, content=json.dumps(bundle).encode())
+        response = super().handle_request(request)
+        response.read()
+        self.after()
+        return response
 
 
 @pytest.fixture(params=["sandbox", pytest.param("hapi", marks=pytest.mark.services)])

@@ -48,11 +48,31 @@ def page(draft: DraftReport) -> bytes:
     ).encode()
 
 
+def narrative_under(sentence: str, div: str) -> str:
+    """A narrative with a sentence above its words; the sentence alone when the narrative is not a div."""
+    opening, closed, words = div.partition(">")
+    if not (closed and opening.startswith("<div") and words.endswith("</div>")):
+        opening, words = '<div xmlns="http://www.w3.org/1999/xhtml"', "</div>"
+    return f"{opening}>{_strong(sentence)}{words}"
+
+
+def page_under(sentence: str, html: bytes) -> bytes:
+    """A document that `page` made, with a sentence above its words. Raises ValueError for another one."""
+    head, body, words = html.partition(b"<body>")
+    if not body:
+        raise ValueError("expected an HTML document with a body, found none")
+    return head + body + _strong(sentence).encode() + words
+
+
 def _body(draft: DraftReport) -> str:
-    parts = [f"<p><b>{_lines(draft.notice)}</b></p>"]
+    parts = [_strong(draft.notice)]
     for title, text in draft.sections:
         parts.append(f"<h3>{_lines(title)}</h3><p>{_lines(text)}</p>")
     return "".join(parts)
+
+
+def _strong(sentence: str) -> str:
+    return f"<p><b>{_lines(sentence)}</b></p>"
 
 
 def _lines(text: str) -> str:

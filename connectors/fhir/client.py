@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 import httpx
 
 from connectors.errors import Malformed, Rejected, Unreachable
-from connectors.fhir.egress import check_egress
+from connectors.fhir.egress import REPORT_SYSTEM, check_egress
 from connectors.fhir.outcome import error_of_failure, error_of_status
 
 Resource = dict[str, Any]
@@ -60,6 +60,8 @@ class FhirClient:
     timeout_seconds: for connecting, for each read, and for a whole answer.
     token: a bearer token, or a function that gives the present one before each request.
     transport: replaces the network, for tests.
+    report_system: of our own report identifier, where a site sets another: only such a report of ours
+    can be withdrawn.
 
     Every method raises Unreachable, Rejected (Absent when there is no such resource), Conflict or
     Malformed; those that write also raise ForbiddenStatus.
@@ -73,6 +75,7 @@ class FhirClient:
         token: str | Callable[[], str] | None = None,
         transport: httpx.BaseTransport | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
+        report_system: str = REPORT_SYSTEM,
     ) -> None:
         try:
             self._base = httpx.URL(base_url.rstrip("/"))
@@ -86,6 +89,7 @@ class FhirClient:
         self._token = token
         self._timeout_seconds = timeout_seconds
         self._max_body_bytes = max_body_bytes
+        self._report_system = report_system
         # trust_env: a proxy or netrc from the environment is not a configured peer.
         self._http = httpx.Client(
             timeout=timeout_seconds, transport=transport, follow_redirects=False, trust_env=False
@@ -253,7 +257,7 @@ class FhirClient:
         if body is not None:
             content = _serialised(body, action=action)
             # What is checked is what leaves, not the object it was made from.
-            check_egress(json.loads(content))
+            check_egress(json.loads(content), report_system=self._report_system)
             sent |= {"Content-Type": JSON, "Prefer": "return=minimal"}
         elif form is not None:
             content = urlencode(form).encode("ascii")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from connectors.errors import Conflict, Rejected
-from connectors.exchange import DraftReport, DraftStatus, PublishedReport
+from connectors.exchange import DraftReport, DraftStatus, PublishedReport, ReportStatus
 from connectors.fhir.client import FhirClient, Stored, reference_of, version_of
-from connectors.fhir.elements import record, records
+from connectors.fhir.egress import labelled
 from connectors.fhir.identifiers import IdentifierSystems, values_of
+from connectors.fhir.ours import draft_numbers, step_of, withdrawn_numbers
 from connectors.fhir.outcome import Absent
-from connectors.fhir.report import AIAST, draft_bundle, draft_numbers
+from connectors.fhir.report import draft_bundle
 from connectors.fhir.reports import CaseKeys, final_reports, our_report, same_patient, status_of
 
 Resource = dict[str, Any]
@@ -44,7 +45,9 @@ def publish(
     1. Build the Bundle, so that a draft that may not leave asks the server nothing.
     2. Find our report by our own identifier; one that holds this very draft is an earlier attempt whose
        answer was lost.
-    3. Stop if a person's version exists: of our report, or as another final report of the accession.
+    3. Stop if a person's version exists: of our report, or as another final report of the accession. Our
+       own withdrawal as cancelled gives way to a later draft (the order was placed again); one as entered
+       in error never does.
     4. Write: create unless it exists, or replace exactly the version that was looked at.
     5. Read back and compare.
 
@@ -103,28 +106,37 @@ def _replaceable(
     known: PublishedReport | None,
 ) -> PublishedReport:
     """The version that may be replaced. Raises Conflict for one that is not ours to replace."""
-    if status_of(current) not in {member.value for member in DraftStatus}:
+    withdrawn = withdrawn_numbers(current, systems)
+    if not withdrawn and status_of(current) not in {member.value for member in DraftStatus}:
         raise HumanVersion(
             f"Expected our report to be a draft still, came another status. {HumanVersion.next_step}"
         )
-    numbers = draft_numbers(current, systems)
-    if not numbers or not _follows(client, systems, max(numbers), known, version_of(current)):
+    if not follows(client, systems, current, known):
         raise HumanVersion(
             f"Expected the version that Prelim wrote, came another one. {HumanVersion.next_step}"
         )
-    if max(numbers) > draft.number:
+    if withdrawn and status_of(current) is ReportStatus.ENTERED_IN_ERROR:
+        raise Conflict(
+            "Expected a report that may be drafted again, came one that was withdrawn as entered in error. "
+            "Withhold the draft; a report of this order must be written under another case."
+        )
+    if withdrawn and max(withdrawn) == draft.number:
+        raise Conflict("Expected a later draft than the one withdrawn, came that one again. Drop it.")
+    if max(withdrawn or draft_numbers(current, systems)) > draft.number:
         raise Conflict("Expected the latest draft of the case, came an earlier one than stands. Drop it.")
-    return _published(client, current)
+    return published_at(client, current)
 
 
-def _follows(
-    client: FhirClient, systems: IdentifierSystems, number: int, known: PublishedReport | None, version: str
+def follows(
+    client: FhirClient, systems: IdentifierSystems, current: Resource, known: PublishedReport | None
 ) -> bool:
-    """Whether the version is the known one, or a later draft of ours whose answer was lost."""
-    if known is None or known.version == version:
-        return True
-    # Somebody who saves our draft unchanged repeats its number; only we count up.
-    return number > max(draft_numbers(client.vread(known.reference, known.version), systems), default=number)
+    """Whether the current version is ours: the known one, or a later one of ours whose answer was lost."""
+    step = step_of(current, systems)
+    if step is None or known is None or known.version == version_of(current):
+        return step is not None
+    # Somebody who saves our version unchanged repeats its step; only we go on to a later one.
+    before = step_of(client.vread(known.reference, known.version), systems)
+    return before is not None and step > before
 
 
 def _read_back(
@@ -143,7 +155,7 @@ def _read_back(
         raise HumanVersion(f"Expected the version just written, came another one. {HumanVersion.next_step}")
     published = _checked(client, systems, draft, current)
     if base is not None:
-        _check_replaced(client, published, base)
+        check_replaced(client, published, base)
     return published
 
 
@@ -151,22 +163,22 @@ def _checked(
     client: FhirClient, systems: IdentifierSystems, draft: DraftReport, current: Resource
 ) -> PublishedReport:
     """Compare what the server keeps with what was written."""
-    labels = records(record(current, "meta"), "security")
     kept = {
         "status": current.get("status") == draft.status.value,
         "text": draft.number in draft_numbers(current, systems),
         "report identifier": (systems.report, draft.case_id) in values_of(current),
         "accession": (systems.accession, draft.accession) in values_of(current),
-        "machine label": any(label.get("code") == AIAST["code"] for label in labels),
+        "machine label": labelled(current),
         "patient": same_patient(client, current, draft.patient) is True,
     }
     lost = [name for name, held in kept.items() if not held]
     if lost:
         raise NotKept(f"Expected what was written, came another {', '.join(lost)}. {NotKept.next_step}")
-    return _published(client, current)
+    return published_at(client, current)
 
 
-def _check_replaced(client: FhirClient, published: PublishedReport, base: PublishedReport) -> None:
+def check_replaced(client: FhirClient, published: PublishedReport, base: PublishedReport) -> None:
+    """Raise HumanVersion when the server wrote ours over another version than base."""
     # Servers exist that ignore ifMatch inside a transaction: the version before ours tells.
     try:
         versions = [version_of(version) for version in client.history(published.reference)]
@@ -175,11 +187,12 @@ def _check_replaced(client: FhirClient, published: PublishedReport, base: Publis
     before = versions[versions.index(published.version) + 1 :] if published.version in versions else []
     if before and before[0] != base.version:
         raise HumanVersion(
-            "Expected the server to honour If-Match; it wrote our draft over another version. "
+            "Expected the server to honour If-Match; it wrote ours over another version. "
             "Restore that version from the report's history, and do not publish to this server."
         )
 
 
-def _published(client: FhirClient, current: Resource) -> PublishedReport:
+def published_at(client: FhirClient, current: Resource) -> PublishedReport:
+    """Where a version that the server gave stands."""
     reference = reference_of(current)
     return PublishedReport(reference, version_of(current), f"{client.base_url}/{reference}")

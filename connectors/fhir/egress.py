@@ -2,27 +2,41 @@
 
 Nothing machine-written may become final without a human, so the check is made on the very document
 that is sent, whatever built it, and walks every nesting: Bundle entries, contained resources,
-Parameters.
+Parameters. One thing beside drafts may leave: the withdrawal of a report of our own, over the very
+version that was looked at.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from connectors.errors import Rejected
-from connectors.exchange import DraftStatus
+from connectors.exchange import DraftStatus, WithdrawalStatus
+from connectors.fhir.elements import record, records, text
+from connectors.fhir.identifiers import IdentifierSystems, values_of
 
+AIAST = {
+    "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
+    "code": "AIAST",
+    "display": "Artificial Intelligence asserted",
+}
+"""The security label of everything that Prelim writes about a patient's images."""
 DRAFT_STATUSES = frozenset(status.value for status in DraftStatus)
+WITHDRAWAL_STATUSES = frozenset(status.value for status in WithdrawalStatus)
 CLOSING_STATUSES = frozenset({"final", "amended", "corrected", "appended"})
 """Statuses that say a human verified the content (FHIR R4 DiagnosticReportStatus, ObservationStatus)."""
 BUNDLE_METHODS = frozenset({"GET", "POST", "PUT"})
-"""PATCH could set a status that this check cannot see, and DELETE withdraws: neither leaves."""
+"""PATCH could set a status that this check cannot see, and DELETE leaves no words to read: neither leaves."""
+REPORT_SYSTEM = IdentifierSystems().report
+
+_ETAG = re.compile(r'W/"[A-Za-z0-9\-.]{1,64}"')
 
 
 class ForbiddenStatus(Rejected):
     """A resource would have left with a status, or by a method, that Prelim may not send."""
 
-    next_step = "Mend the code that built it: only a person can finalise or withdraw a report."
+    next_step = "Mend the code that built it: only a person can finalise a report."
 
 
 def draft_status(status: object) -> DraftStatus:
@@ -35,12 +49,30 @@ def draft_status(status: object) -> DraftStatus:
         ) from None
 
 
-def check_egress(document: object) -> None:
+def withdrawal_status(status: object) -> WithdrawalStatus:
+    """The status as a withdrawal may carry it. Raises ForbiddenStatus for every other one."""
+    try:
+        return WithdrawalStatus(str(status))
+    except ValueError:
+        raise ForbiddenStatus(
+            "Expected a withdrawal's status, cancelled or entered-in-error; came another one, so nothing "
+            "was built."
+        ) from None
+
+
+def labelled(resource: object) -> bool:
+    """Whether the resource says of itself that a machine wrote it."""
+    labels = records(record(resource, "meta"), "security")
+    return any(text(label, "code") == AIAST["code"] for label in labels)
+
+
+def check_egress(document: object, *, report_system: str = REPORT_SYSTEM) -> None:
     """Raise ForbiddenStatus unless everything in the document may leave.
 
     document: the parsed JSON of a request body.
+    report_system: of our own report identifier; only a report that carries one can be withdrawn.
     """
-    pending: list[object] = [document]
+    pending: list[object] = [_withdrawals_as_drafts(document, report_system)]
     while pending:
         node = pending.pop()
         if isinstance(node, dict):
@@ -51,6 +83,40 @@ def check_egress(document: object) -> None:
             pending.extend(node)
 
 
+def _withdrawals_as_drafts(document: object, report_system: str) -> object:
+    """The document with every permitted withdrawal put back into a draft's status.
+
+    So nothing but this one status is excused: whatever else a withdrawal holds is checked as ever.
+    """
+    if not isinstance(document, dict) or document.get("type") != "transaction":
+        return document
+    entries = document.get("entry")
+    if document.get("resourceType") != "Bundle" or not isinstance(entries, list):
+        return document
+    as_drafts = [
+        {**entry, "resource": {**entry["resource"], "status": DraftStatus.PARTIAL.value}}
+        if _withdraws_ours(entry, report_system)
+        else entry
+        for entry in entries
+    ]
+    return {**document, "entry": as_drafts}
+
+
+def _withdraws_ours(entry: object, report_system: str) -> bool:
+    """Whether the entry replaces one version of one labelled report of ours by its withdrawal."""
+    request, resource = record(entry, "request"), record(entry, "resource")
+    return (
+        resource.get("resourceType") == "DiagnosticReport"
+        and text(resource, "status") in WITHDRAWAL_STATUSES
+        and labelled(resource)
+        and any(system == report_system and value for system, value in values_of(resource))
+        and request.get("method") == "PUT"
+        and bool(text(resource, "id"))
+        and request.get("url") == f"DiagnosticReport/{resource['id']}"
+        and _ETAG.fullmatch(text(request, "ifMatch")) is not None
+    )
+
+
 def _check_resource(node: dict[str, Any]) -> None:
     if "resourceType" not in node:
         return
@@ -59,8 +125,8 @@ def _check_resource(node: dict[str, Any]) -> None:
     status = node.get("status")
     if kind == "diagnosticreport" and not (isinstance(status, str) and status in DRAFT_STATUSES):
         raise ForbiddenStatus(
-            "Expected every DiagnosticReport to leave as preliminary or partial; came one with another "
-            "status or none, so nothing was sent."
+            "Expected every DiagnosticReport to leave as preliminary or partial, or as the withdrawal of a "
+            "named version of ours; came one with another status or none, so nothing was sent."
         )
     if isinstance(status, str) and status.strip().casefold() in CLOSING_STATUSES:
         raise ForbiddenStatus(

@@ -8,7 +8,6 @@ Transparency on FHIR (ballot of January 2026): security label and reason AIAST.
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 import uuid
 from datetime import UTC, datetime
@@ -18,19 +17,14 @@ from fhir.resources.R4B.bundle import Bundle
 from pydantic import ValidationError
 
 from connectors.errors import Rejected
-from connectors.exchange import Coding, DraftReport, DraftStatus, PublishedReport
-from connectors.fhir.attachment import clean, narrative, page, presented
-from connectors.fhir.egress import draft_status
-from connectors.fhir.elements import record, records, text
+from connectors.exchange import Coding, DraftReport, PublishedReport
+from connectors.fhir.attachment import clean, narrative, page
+from connectors.fhir.egress import AIAST, draft_status
 from connectors.fhir.identifiers import IDENTIFIER_TYPE, IdentifierSystems, query, study_identifier
+from connectors.fhir.ours import version_tag
 
 Resource = dict[str, Any]
 
-AIAST = {
-    "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
-    "code": "AIAST",
-    "display": "Artificial Intelligence asserted",
-}
 RADIOLOGY = {
     "system": "http://terminology.hl7.org/CodeSystem/v2-0074",
     "code": "RAD",
@@ -96,7 +90,7 @@ def draft_bundle(
         (_urn(draft, "report"), report, report_request),
         (_urn(draft, "provenance"), provenance, {"method": "POST", "url": "Provenance"}),
     ]
-    return _validated(
+    return validated(
         {
             "resourceType": "Bundle",
             "type": "transaction",
@@ -164,13 +158,7 @@ def report_of(draft: DraftReport, systems: IdentifierSystems, *, subject: str) -
         "resourceType": "DiagnosticReport",
         "meta": {
             "security": [AIAST],
-            "tag": [
-                {
-                    "system": systems.draft,
-                    "code": f"{draft.number}.{_digest(status, conclusion, [data])}",
-                    "display": f"Draft {draft.number}",
-                }
-            ],
+            "tag": [version_tag(systems, draft.number, status, conclusion, [data])],
         },
         "text": {"status": "additional", "div": narrative(draft)},
         "identifier": [
@@ -182,7 +170,7 @@ def report_of(draft: DraftReport, systems: IdentifierSystems, *, subject: str) -
         "category": [{"coding": [RADIOLOGY]}],
         "code": code_of(draft.procedure),
         "subject": {"reference": subject, "type": "Patient", "identifier": patient_identifier},
-        "issued": _instant(draft.issued_at),
+        "issued": instant(draft.issued_at),
         "imagingStudy": [{"type": "ImagingStudy", "identifier": study_identifier(draft.study_instance_uid)}],
         "presentedForm": [
             {
@@ -191,7 +179,7 @@ def report_of(draft: DraftReport, systems: IdentifierSystems, *, subject: str) -
                 "data": data,
                 "size": len(html),
                 "title": clean(draft.notice),
-                "creation": _instant(draft.issued_at),
+                "creation": instant(draft.issued_at),
             }
         ],
     }
@@ -210,7 +198,7 @@ def provenance_of(draft: DraftReport, systems: IdentifierSystems, *, target: str
     return {
         "resourceType": "Provenance",
         "target": [{"reference": target}],
-        "recorded": _instant(draft.issued_at),
+        "recorded": instant(draft.issued_at),
         "reason": [{"coding": [AIAST]}],
         "agent": [
             {
@@ -256,33 +244,6 @@ def code_of(procedure: Coding) -> Resource:
     return _filled({"coding": [coding], "text": words})
 
 
-def draft_numbers(resource: Resource, systems: IdentifierSystems) -> list[int]:
-    """Numbers of the drafts of ours whose words this version holds unchanged; empty when it is not ours.
-
-    A version is ours when its status is a draft's, it names no person, and its words hash to a tag of
-    ours. A server may carry tags over to a human's version: the hash then no longer fits.
-    """
-    status = text(resource, "status")
-    if status not in {member.value for member in DraftStatus}:
-        return []
-    if resource.get("resultsInterpreter") or resource.get("performer"):
-        return []
-    digest = _digest(status, text(resource, "conclusion").strip(), presented(resource))
-    numbers = []
-    for tag in records(record(resource, "meta"), "tag"):
-        if tag.get("system") == systems.draft:
-            number, _, hashed = text(tag, "code").partition(".")
-            if hashed == digest and number.isdecimal() and len(number) < 10:
-                numbers.append(int(number))
-    return numbers
-
-
-def _digest(status: str, conclusion: str, data: list[str]) -> str:
-    # Length first, so that no two different lists of parts run together into one.
-    parts = [status, conclusion, *("".join(item.split()) for item in data)]
-    return hashlib.sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
-
-
 def _conditional(resource: Resource) -> Resource:
     identifier = resource["identifier"][0]
     return {
@@ -312,7 +273,8 @@ def _request_identifier(draft: DraftReport, systems: IdentifierSystems) -> Resou
     return _order_identifier("ACSN", systems.accession, draft.accession)
 
 
-def _instant(moment: datetime) -> str:
+def instant(moment: datetime) -> str:
+    """The moment as FHIR R4 writes an instant, in UTC. Raises Rejected for one without a zone."""
     if moment.tzinfo is None:
         raise Rejected("Expected times with a zone (FHIR R4 instant); came one without.")
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -322,7 +284,8 @@ def _filled(mapping: Resource) -> Resource:
     return {key: value for key, value in mapping.items() if value not in (None, "", [])}
 
 
-def _validated(bundle: Resource) -> Resource:
+def validated(bundle: Resource) -> Resource:
+    """The Bundle, once FHIR R4 can hold it. Raises Rejected, naming places and no values, when it cannot."""
     try:
         Bundle.model_validate(bundle)
     except ValidationError as error:

@@ -15,8 +15,8 @@ from connectors.fhir.attachment import clean, presented, presented_text
 from connectors.fhir.client import FhirClient, reference_of, version_of
 from connectors.fhir.elements import record, records, text, texts
 from connectors.fhir.identifiers import IdentifierSystems
+from connectors.fhir.ours import step_of
 from connectors.fhir.outcome import Absent
-from connectors.fhir.report import draft_numbers
 from connectors.fhir.reports import (
     ACCESSION_TYPES,
     CaseKeys,
@@ -43,7 +43,7 @@ def read_signoff(
 ) -> SignedReport | None:
     """What somebody else wrote since our draft; None while our draft stands alone.
 
-    1. Read our report. A version whose words are still ours is nobody's sign-off.
+    1. Read our report. A version whose words are still ours is nobody's sign-off, our withdrawal included.
     2. Look for final reports of the same accession, patient and study that are not our report.
     3. Prefer a final version of ours, then the latest other final report, then any other change of ours.
 
@@ -57,7 +57,7 @@ def read_signoff(
     except Absent:
         current = None
     changed = current is not None and (
-        version_of(current) != published.version and not draft_numbers(current, systems)
+        version_of(current) != published.version and step_of(current, systems) is None
     )
     if current is not None and changed and status_of(current).is_final:
         return _signed(client, systems, keys, current, before=_ours(client, published))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -25,7 +24,7 @@ from connectors.fhir.outcome import Absent
 from connectors.fhir.signoff import read_signoff
 from connectors.sandbox.fhir_faults import FaultyTransport, first
 from connectors.sandbox.fhir_radiologist import sign
-from tests.fhir_samples import ROSA, a_draft, fhir_url, redone  # noqa: F401 - a fixture
+from tests.fhir_samples import ROSA, Meddling, a_draft, fhir_url, raw_put, redone  # noqa: F401 - a fixture
 
 SYSTEMS = IdentifierSystems()
 
@@ -48,17 +47,6 @@ def signoff(client: FhirClient, draft: DraftReport, published: PublishedReport) 
 
 def reports_of(client: FhirClient, draft: DraftReport) -> list[dict[str, object]]:
     return client.search("DiagnosticReport", {"identifier": token(SYSTEMS.report, draft.case_id)})
-
-
-def raw_put(client: FhirClient, resource: dict[str, object]) -> None:
-    """What another program on the same server can do and we cannot."""
-    httpx.put(
-        f"{client.base_url}/DiagnosticReport/{resource['id']}",
-        json=resource,
-        headers={"Content-Type": "application/fhir+json"},
-        trust_env=False,
-        timeout=60,
-    ).raise_for_status()
 
 
 @pytest.mark.parametrize("status", list(DraftStatus))
@@ -242,31 +230,6 @@ def test_read_back_that_differs_is_noticed(fhir_url: str, altered: str) -> None:
         pytest.raises(NotKept, match=altered),
     ):
         publish(client, draft)
-
-
-class Meddling(httpx.HTTPTransport):
-    """Lets somebody else act just before or after our transaction; may lose its ifMatch on the way."""
-
-    def __init__(
-        self, *, before: Callable[[], object] = int, after: Callable[[], object] = int, strip: bool = False
-    ) -> None:
-        super().__init__()
-        self.before, self.after, self.strip = before, after, strip
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if request.method != "POST" or not request.url.path.endswith("/fhir"):
-            return super().handle_request(request)
-        self.before()
-        if self.strip:
-            bundle = json.loads(request.read())
-            for entry in bundle["entry"]:
-                entry["request"].pop("ifMatch", None)
-            headers = {k: v for k, v in request.headers.items() if k != "content-length"}
-            request = httpx.Request("POST", request.url, headers=headers, content=json.dumps(bundle).encode())
-        response = super().handle_request(request)
-        response.read()
-        self.after()
-        return response
 
 
 def test_signature_between_look_and_write_wins(client: FhirClient) -> None:

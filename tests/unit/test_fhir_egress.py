@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.errors import Rejected
-from connectors.exchange import ReportStatus
+from connectors.exchange import ReportStatus, WithdrawalStatus
 from connectors.fhir.client import FhirClient
-from connectors.fhir.egress import CLOSING_STATUSES, ForbiddenStatus, check_egress
+from connectors.fhir.egress import AIAST, CLOSING_STATUSES, ForbiddenStatus, check_egress
 from connectors.fhir.report import draft_bundle
 from tests.fhir_samples import a_draft
 
@@ -43,6 +43,26 @@ def wrapped(resource: dict[str, Any], way: str) -> dict[str, Any]:
 
 
 nestings = st.lists(st.sampled_from(["transaction", "contained", "parameters", "batch"]), max_size=6)
+
+
+def withdrawing(
+    status: object = "cancelled", *, report: dict[str, Any] | None = None, **request: Any
+) -> dict[str, Any]:
+    """A transaction that withdraws a report of ours; None as a value leaves an element out."""
+    resource = {
+        "resourceType": "DiagnosticReport",
+        "id": "7",
+        "meta": {"security": [AIAST]},
+        "identifier": [{"system": "urn:prelim:case", "value": "case-1"}],
+        "status": status,
+        **(report or {}),
+    }
+    asked = {"method": "PUT", "url": "DiagnosticReport/7", "ifMatch": 'W/"3"', **request}
+    entry = {
+        "resource": {name: value for name, value in resource.items() if value is not None},
+        "request": {name: value for name, value in asked.items() if value is not None},
+    }
+    return {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
 
 
 def refusing(_: httpx.Request) -> httpx.Response:
@@ -116,6 +136,114 @@ def test_draft_with_any_other_status_is_not_built(status: str) -> None:
     draft = dataclasses.replace(a_draft(), status=status)
     with pytest.raises(ForbiddenStatus):
         draft_bundle(draft)
+
+
+@pytest.mark.parametrize("status", list(WithdrawalStatus))
+def test_withdrawal_of_a_named_version_of_ours_may_leave(status: WithdrawalStatus) -> None:
+    """cancelled and entered-in-error pass as PUT with ifMatch, labelled, under our identifier."""
+    check_egress(withdrawing(status.value))
+
+
+@given(
+    status=st.one_of(
+        st.sampled_from([*sorted(CLOSING_STATUSES), "Cancelled", " cancelled", "registered", "unknown"]),
+        st.text(max_size=20),
+        st.none(),
+        st.lists(st.just("cancelled"), max_size=2),
+    ).filter(lambda status: status not in ["cancelled", "entered-in-error", "preliminary", "partial"])
+)
+def test_no_other_status_leaves_by_the_door_of_withdrawals(status: object) -> None:
+    """All that makes a withdrawal permitted helps no other status."""
+    with pytest.raises(ForbiddenStatus):
+        check_egress(withdrawing(status))
+
+
+@pytest.mark.parametrize("status", list(WithdrawalStatus))
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"ifMatch": None},
+        {"ifMatch": ""},
+        {"ifMatch": "*"},
+        {"ifMatch": 'W/""'},
+        {"ifMatch": f'W/"{"1" * 65}"'},
+        {"ifMatch": ['W/"3"']},
+        {"method": "POST"},
+        {"method": "POST", "url": "DiagnosticReport", "ifNoneExist": "identifier=x"},
+        {"method": None},
+        {"url": "DiagnosticReport/8"},
+        {"url": "DiagnosticReport?identifier=urn:prelim:case|case-1"},
+        {"url": "http://other.test/DiagnosticReport/7"},
+        {"report": {"id": None}},
+        {"report": {"id": ""}, "url": "DiagnosticReport/"},
+        {"report": {"id": 7}},
+        {"report": {"meta": None}},
+        {"report": {"meta": {"security": [{**AIAST, "code": "HUMAN"}]}}},
+        {"report": {"identifier": None}},
+        {"report": {"identifier": [{"system": "urn:ris:report", "value": "case-1"}]}},
+        {"report": {"identifier": [{"system": "urn:prelim:case", "value": ""}]}},
+        {"report": {"resourceType": "diagnosticreport"}},
+    ],
+    ids=str,
+)
+def test_withdrawal_that_lacks_anything_never_leaves(
+    status: WithdrawalStatus, document: dict[str, Any]
+) -> None:
+    """Without its version, place, label or our identifier a withdrawal is refused."""
+    with pytest.raises(ForbiddenStatus):
+        check_egress(withdrawing(status.value, **document))
+
+
+@given(
+    status=st.sampled_from([status.value for status in WithdrawalStatus]),
+    nesting=st.lists(st.sampled_from(["transaction", "contained", "parameters", "batch"]), min_size=1),
+)
+def test_withdrawal_inside_another_document_never_leaves(status: str, nesting: list[str]) -> None:
+    """Only the entry of the very transaction that is sent may withdraw, not what lies deeper."""
+    document = withdrawing(status)
+    for way in nesting:
+        document = wrapped(document, way)
+    with pytest.raises(ForbiddenStatus):
+        check_egress(document)
+
+
+@given(status=st.sampled_from(FORBIDDEN), nesting=nestings)
+def test_permitted_withdrawal_carries_nothing_else_out(status: str, nesting: list[str]) -> None:
+    """What a withdrawal holds, and what stands beside it, is checked as ever."""
+    inner: dict[str, Any] = {"resourceType": "DiagnosticReport", "status": status}
+    for way in nesting:
+        inner = wrapped(inner, way)
+    with pytest.raises(ForbiddenStatus):
+        check_egress(withdrawing(report={"contained": [inner]}))
+    beside = withdrawing()
+    beside["entry"].append({"resource": inner, "request": {"method": "POST", "url": "DiagnosticReport"}})
+    with pytest.raises(ForbiddenStatus):
+        check_egress(beside)
+
+
+@pytest.mark.parametrize("kind", ["batch", "collection", "history", None])
+def test_withdrawal_leaves_in_a_transaction_only(kind: str | None) -> None:
+    """All or nothing with its Provenance: no other Bundle withdraws."""
+    with pytest.raises(ForbiddenStatus):
+        check_egress({**withdrawing(), "type": kind})
+
+
+def test_plain_update_withdraws_nothing() -> None:
+    """A withdrawal outside a Bundle is refused before the network, whatever its headers."""
+    resource = withdrawing()["entry"][0]["resource"]
+    with (
+        FhirClient("http://fhir.test/r4", transport=httpx.MockTransport(refusing)) as client,
+        pytest.raises(ForbiddenStatus),
+    ):
+        client.update(resource, if_match="3")
+
+
+def test_site_with_a_system_of_its_own_withdraws_under_that_one() -> None:
+    """Whose report it is depends on the system that the client was given."""
+    named = withdrawing(report={"identifier": [{"system": "urn:site:draft", "value": "case-1"}]})
+    check_egress(named, report_system="urn:site:draft")
+    with pytest.raises(ForbiddenStatus):
+        check_egress(withdrawing(), report_system="urn:site:draft")
 
 
 def test_refusal_is_a_rejection_that_names_no_value() -> None:

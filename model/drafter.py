@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 from model.evidence import HeadReading, evidence_of
 from model.fusion import PrefixFusion
 from model.language import LanguageModel, LanguageSettings, Words, add_adapter, check_adapter, load_base
-from model.manifest import Manifest, folder_sha256
+from model.manifest import CONCLUSION, Manifest, folder_sha256
 from model.preprocess import ImageSettings, check_fit, slab_ranges, tiled_image
-from model.prompts import PROMPT_VERSION, clinical_information, prompt_ids
-from model.sections import CLINICAL_INFORMATION, COMPARISON, FINDINGS, IMPRESSION, sentences_of, split
-from model.study import ClinicalContext, Draft, Evidence, ModelCard, Sentence, Volume, WeightsError
+from model.prompts import PROMPT_VERSION, clinical_information, conclusion_ids, prompt_ids
+from model.sections import CLINICAL_INFORMATION, COMPARISON, FINDINGS, IMPRESSION, TITLES, sentences_of, split
+from model.study import ClinicalContext, Draft, Evidence, ModelCard, Sentence, Unfit, Volume, WeightsError
 from model.vision import Seen, VisionSettings, VisionTower
 
 VISION_FILE = "vision/model.safetensors"
@@ -45,6 +45,7 @@ class VisionPrefixDrafter:
         """
         # 1.
         self.card = manifest.card
+        self._tasks = manifest.tasks
         if manifest.prompt_version != PROMPT_VERSION:
             raise WeightsError(
                 f"the weights were trained with prompt {manifest.prompt_version}, this release builds "
@@ -115,6 +116,27 @@ class VisionPrefixDrafter:
             }
             drafts.append(self._drafted(ids, context, readings, each))
         return drafts
+
+    def conclude(self, findings: str, context: ClinicalContext) -> Draft:
+        """Draft the Impression of findings that a person dictated: the language half alone, no prefix.
+
+        Raises Unfit when these weights were not trained for it, or the findings are empty or too long.
+        """
+        started = time.perf_counter()
+        if CONCLUSION not in self._tasks:
+            raise Unfit(
+                "These weights were not trained to draw a conclusion from dictated findings: use weights "
+                f"whose drafter.json names {CONCLUSION} among its tasks."
+            )
+        prompt = conclusion_ids(findings, context, self.language.words)
+        blind = torch.zeros((1, 0, self.language.width), device=self.device)
+        with self._lock:
+            (ids,) = self.language.generate(blind, [prompt])
+        # The prompt ended with the title. What comes under any further title was not asked for.
+        (_, body), *_ = split(f"{IMPRESSION}:\n{self.language.words.decode(ids)}", TITLES)
+        dictated = (Evidence(kind="findings"),)
+        sentences = tuple(Sentence(IMPRESSION, text, dictated) for text in sentences_of(body))
+        return Draft(sentences, self.card, tokens=len(ids), seconds=time.perf_counter() - started)
 
     @torch.inference_mode()
     def look(self, images: torch.Tensor) -> Seen:

@@ -19,6 +19,10 @@ from model.study import ModelCard, WeightsError
 MANIFEST = "drafter.json"
 FORMAT = 1
 ARCHITECTURES = ("vision-prefix", "scripted")
+REPORT = "report"
+CONCLUSION = "conclusion"
+TASKS = (REPORT, CONCLUSION)
+"""What weights can be trained for: a report of images; the conclusion of findings that a person dictated."""
 EXECUTABLE_SUFFIXES = frozenset(
     {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".py", ".so"}
 )
@@ -40,6 +44,8 @@ class Manifest:
     notice: str
     files: Mapping[str, str]
     """Relative POSIX path -> SHA-256 in hexadecimal, of every file beside drafter.json."""
+    tasks: tuple[str, ...]
+    """What the weights were trained for, of TASKS; a document that says nothing means reports."""
     settings: Mapping[str, Any]
     """The whole document, for the architecture to read its own part."""
     sha256: str
@@ -67,7 +73,7 @@ class Manifest:
 def read_manifest(folder: Path) -> Manifest:
     """Read `drafter.json` and verify the folder against it, before anything is loaded.
 
-    1. The document parses and names a known format and architecture.
+    1. The document parses and names a known format, architecture and tasks.
     2. No file of the folder is of a kind that can run code.
     3. Every file of the folder is pinned and every pinned file is there.
     4. Every file has the SHA-256 that is pinned.
@@ -99,6 +105,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"expected architecture {' or '.join(ARCHITECTURES)}, found {document.get('architecture')!r}"
         )
     words = {key: _words(document, key) for key in ("name", "version", "prompt_version", "notice")}
+    tasks = _tasks(document)
     files = _pins(document)
 
     # 2.
@@ -126,6 +133,7 @@ def read_manifest(folder: Path) -> Manifest:
         folder=folder,
         architecture=document["architecture"],
         files=files,
+        tasks=tasks,
         settings=document,
         sha256=folder_sha256({**files, MANIFEST: hashlib.sha256(raw).hexdigest()}),
         **words,
@@ -167,6 +175,16 @@ def _words(document: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise WeightsError(f"expected drafter.json to hold words under {key!r}")
     return value
+
+
+def _tasks(document: Mapping[str, Any]) -> tuple[str, ...]:
+    tasks = document.get("tasks", [REPORT])
+    if not isinstance(tasks, list) or REPORT not in tasks or any(task not in TASKS for task in tasks):
+        raise WeightsError(
+            f"expected tasks in {MANIFEST} to be a list of {REPORT}, and of {CONCLUSION} where the weights "
+            f"were trained for it, found {tasks!r}: use the release of Prelim that wrote the folder"
+        )
+    return tuple(tasks)
 
 
 def _pins(document: Mapping[str, Any]) -> dict[str, str]:

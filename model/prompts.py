@@ -1,4 +1,6 @@
-"""The words of an order as a prompt: typed fields, escaped, capped. Shared by serving and training.
+"""The words of an order or of dictated findings as a prompt: typed fields, escaped, with an end.
+
+Shared by serving and training.
 
 The words are untrusted. They cannot become special tokens, start a line or a section, or be endless.
 """
@@ -9,7 +11,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Protocol
 
-from model.study import ClinicalContext
+from model.sections import FINDINGS, IMPRESSION
+from model.study import ClinicalContext, Unfit
 
 PROMPT_VERSION = "1"
 """Changes whenever the same context gives another prompt; drafter.json must name the same."""
@@ -17,8 +20,14 @@ FIELD_CHARACTERS = 240
 """Longer words of an order are cut."""
 FIELD_TOKENS = 64
 """And so are words that a tokenizer breaks into very many tokens."""
+FINDINGS_CHARACTERS = 8000
+"""Longer dictated findings are refused: a conclusion of a part of them could leave out what matters."""
+FINDINGS_TOKENS = 2048
+"""And so are findings of more tokens."""
 
 _BRACKETS = str.maketrans({"<": "‹", ">": "›", "|": "¦", "[": "(", "]": ")", "{": "(", "}": ")"})
+_LONGEST_COMPOSITION = 3
+"""Into so many characters NFC can break one (Unicode Standard Annex 15)."""
 _SEXES = ("female", "male", "other")
 
 
@@ -60,10 +69,31 @@ def fields(context: ClinicalContext) -> tuple[tuple[str, str], ...]:
 
 def prompt_ids(context: ClinicalContext, task: str, encoder: Encoder) -> list[int]:
     """Token ids of the fields, one on each line, and of the title that the answer starts with."""
-    ids: list[int] = []
-    for name, words in fields(context):
-        ids += [*encoder.encode(f"{name}:"), *_capped(encoder.encode(f" {words}")), *encoder.encode("\n")]
-    return ids + encoder.encode(f"{task}:\n")
+    return _field_ids(context, encoder) + encoder.encode(f"{task}:\n")
+
+
+def conclusion_ids(findings: str, context: ClinicalContext, encoder: Encoder) -> list[int]:
+    """Token ids of the fields, of the dictated findings on one line, and of the Impression's title.
+
+    The findings are escaped as the words of an order are, and never cut: raises Unfit when they are
+    empty or too long.
+    """
+    if len(findings) > FINDINGS_CHARACTERS:
+        raise Unfit(
+            f"Expected dictated findings of at most {FINDINGS_CHARACTERS} characters, came more; they are "
+            "not cut, for a conclusion of a part of them could leave out what matters."
+        )
+    words = escape(findings, FINDINGS_CHARACTERS * _LONGEST_COMPOSITION)
+    if not words:
+        raise Unfit("Expected dictated findings to draw a conclusion from, came none.")
+    ids = encoder.encode(f" {words}")
+    if len(ids) > FINDINGS_TOKENS:
+        raise Unfit(
+            f"Expected dictated findings of at most {FINDINGS_TOKENS} tokens, came more; they are not cut, "
+            "for a conclusion of a part of them could leave out what matters."
+        )
+    line = [*encoder.encode(f"{FINDINGS}:"), *ids, *encoder.encode("\n")]
+    return [*_field_ids(context, encoder), *line, *encoder.encode(f"{IMPRESSION}:\n")]
 
 
 def clinical_information(context: ClinicalContext) -> tuple[str, ...]:
@@ -76,6 +106,13 @@ def clinical_information(context: ClinicalContext) -> tuple[str, ...]:
     return tuple(
         f"{label}{words}{'' if words[-1] in '.?!…' else '.'}" for label, words in parts if words.strip(". ")
     )
+
+
+def _field_ids(context: ClinicalContext, encoder: Encoder) -> list[int]:
+    ids: list[int] = []
+    for name, words in fields(context):
+        ids += [*encoder.encode(f"{name}:"), *_capped(encoder.encode(f" {words}")), *encoder.encode("\n")]
+    return ids
 
 
 def _capped(ids: Sequence[int]) -> list[int]:

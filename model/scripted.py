@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from model.manifest import Manifest
-from model.sections import sentences_of, split
-from model.study import ClinicalContext, Draft, Evidence, ModelCard, Sentence, Volume, WeightsError
+from model.sections import IMPRESSION, sentences_of, split
+from model.study import ClinicalContext, Draft, Evidence, ModelCard, Sentence, Unfit, Volume, WeightsError
 
 
 class ScriptedDrafter:
@@ -34,8 +34,18 @@ class ScriptedDrafter:
 
     def draft(self, volume: Volume, context: ClinicalContext) -> Draft:
         """The fixed text. Neither the volume nor the context is looked at, so that nothing is unfit."""
+        return self._said(self._sentences)
+
+    def conclude(self, findings: str, context: ClinicalContext) -> Draft:
+        """The fixed Impression, whatever the findings are. Raises Unfit when the script has none."""
+        impression = tuple(sentence for sentence in self._sentences if sentence.section == IMPRESSION)
+        if not impression:
+            raise Unfit(f"Expected a script with an {IMPRESSION}, found none: this drafter cannot conclude.")
+        return self._said(impression)
+
+    def _said(self, sentences: tuple[Sentence, ...]) -> Draft:
         started = time.perf_counter()
         if self._seconds:
             time.sleep(self._seconds)
-        words = sum(len(sentence.text.split()) for sentence in self._sentences)
-        return Draft(self._sentences, self.card, tokens=words, seconds=time.perf_counter() - started)
+        words = sum(len(sentence.text.split()) for sentence in sentences)
+        return Draft(sentences, self.card, tokens=words, seconds=time.perf_counter() - started)

@@ -43,7 +43,7 @@ class Evidence:
     """What a sentence rests on."""
 
     kind: str
-    """image (a finding head), order, prior or template."""
+    """image (a finding head), findings (a person dictated them), order, prior or template."""
     finding: str = ""
     """The finding's name in model.facts words; empty when kind is not image."""
     side: str = ""
@@ -109,7 +109,7 @@ class Draft:
 
 
 class Unfit(Exception):
-    """The images cannot be assessed by these weights; the message says why, without patient data."""
+    """These weights cannot do what is asked of them; the message says why, without patient data."""
 
 
 class WeightsError(Exception):
@@ -123,4 +123,11 @@ class Drafter(Protocol):
 
     def draft(self, volume: Volume, context: ClinicalContext) -> Draft:
         """Draft one report. Raises Unfit when the volume cannot be assessed."""
+        ...
+
+    def conclude(self, findings: str, context: ClinicalContext) -> Draft:
+        """Draft the Impression, and nothing else, of findings that a person dictated.
+
+        Raises Unfit when these weights were not trained for it, or the findings are empty or too long.
+        """
         ...

@@ -13,7 +13,7 @@ import pytest
 
 from model.load import SCRIPTED_WEIGHTS, load_drafter
 from model.manifest import EXECUTABLE_SUFFIXES, MANIFEST, read_manifest, write_manifest
-from model.study import WeightsError
+from model.study import ClinicalContext, Unfit, WeightsError
 
 SCRIPT = {"sections": ["Findings"], "text": "Findings:\nNothing.", "seconds": 0}
 
@@ -114,6 +114,12 @@ def test_a_pin_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
         ({"files": []}, "'files'"),
         ({"files": {"part/weights.safetensors": "0" * 63}}, "64 hexadecimal digits"),
         ({"files": {"part/weights.safetensors": "A" * 64}}, "64 hexadecimal digits"),
+        ({"tasks": []}, "expected tasks"),
+        ({"tasks": None}, "expected tasks"),
+        ({"tasks": "report"}, "expected tasks"),
+        ({"tasks": ["conclusion"]}, "expected tasks"),
+        ({"tasks": ["report", "translation"]}, "expected tasks .*translation"),
+        ({"tasks": ["report", ["conclusion"]]}, "expected tasks"),
         ({"script": None}, "object named 'script'"),
         ({"script": {**SCRIPT, "seconds": -0.1}}, "seconds"),
         ({"script": {**SCRIPT, "seconds": 3600.1}}, "seconds"),
@@ -190,3 +196,33 @@ def test_the_scripted_drafter_says_what_its_folder_says(tmp_path: Path) -> None:
     draft = load_drafter(folder).draft(None, None)  # type: ignore[arg-type]
     assert [s.text for s in draft.sentences] == ["One.", "Two."]
     assert draft.seconds >= 0.05
+
+
+@pytest.mark.parametrize(
+    ("changes", "tasks"),
+    [
+        ({}, ("report",)),
+        ({"tasks": ["report"]}, ("report",)),
+        ({"tasks": ["report", "conclusion"]}, ("report", "conclusion")),
+    ],
+)
+def test_tasks_are_those_that_the_folder_names(
+    tmp_path: Path, changes: dict[str, Any], tasks: tuple[str, ...]
+) -> None:
+    """A folder that says nothing was trained for reports."""
+    assert read_manifest(_folder(tmp_path / "m", **changes)).tasks == tasks
+
+
+def test_the_script_concludes_with_its_impression() -> None:
+    """The Impression of the fixed text and nothing else, under the notice of the script."""
+    scripted = load_drafter(SCRIPTED_WEIGHTS)
+    draft = scripted.conclude("A small left pleural effusion.", ClinicalContext())
+    assert draft.sections == (("Impression", "Small left pleural effusion."),)
+    assert draft.card == scripted.card
+    assert {one.kind for sentence in draft.sentences for one in sentence.evidence} == {"template"}
+
+
+def test_a_script_without_an_impression_concludes_nothing(tmp_path: Path) -> None:
+    """Unfit, and the drafter still drafts."""
+    with pytest.raises(Unfit, match="Impression"):
+        load_drafter(_folder(tmp_path / "m")).conclude("Clear lungs.", ClinicalContext())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -20,13 +20,16 @@ class Job:
     """Work that a change causes."""
 
     kind: str
-    """draft, publish or deliver."""
+    """draft, publish, withdraw or conclude."""
     case_id: str
     number: int
     """The draft's number: the same job asked for twice is the same job."""
     attempt: int = 0
     delay_seconds: float = 0.0
 
+
+_KNOWN = "known cases"
+_CASES = sa.select(Case).where(Case.accession.in_(sa.bindparam("accessions", expanding=True)))
 
 Enqueue = Callable[[Session, Job], None]
 """Adds a job in the session's own transaction."""
@@ -61,7 +64,23 @@ def move(
 
 def find_case(session: Session, accession: str) -> Case | None:
     """The case of an accession."""
+    known: dict[str, Case | None] = session.info.get(_KNOWN, {})
+    if accession in known:
+        return known[accession]
     return session.scalar(sa.select(Case).where(Case.accession == accession))
+
+
+def remember_cases(session: Session, accessions: Collection[str]) -> None:
+    """Look up the cases of many accessions with one query; `find_case` then asks no more.
+
+    For a writing session only: nobody else can open a case until it ends.
+    """
+    if not accessions:
+        return
+    known: dict[str, Case | None] = session.info.setdefault(_KNOWN, {})
+    known.update(dict.fromkeys(accessions))
+    found = session.scalars(_CASES, {"accessions": sorted(accessions)})
+    known.update((case.accession, case) for case in found)
 
 
 def open_case(session: Session, accession: str, actor: str, message_id: int | None, cause: str) -> Case:
@@ -73,13 +92,15 @@ def open_case(session: Session, accession: str, actor: str, message_id: int | No
         state=CaseState.RECEIVED.value,
         reason="",
         order={},
+        patient_identifier="",
+        assigning_authority="",
         study_instance_uid="",
         draft_number=0,
         created_at=at,
         updated_at=at,
     )
     session.add(case)
-    session.flush()
+    session.info.setdefault(_KNOWN, {})[accession] = case
     record(
         session, actor, "case.opened", case_id=case.id, message_id=message_id, details={"by": cause}, at=at
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from connectors.dicomweb.client import DicomwebClient
 from connectors.dicomweb.pixels import Series, read_series
 from connectors.errors import ExchangeError, Unreachable
@@ -17,6 +19,7 @@ from plugin.cases import CaseState
 from plugin.casework import Enqueue, Job, hold, move
 from plugin.db import Database, now
 from plugin.identity import disagreements
+from plugin.links import surviving
 from plugin.pictures import pictures
 from plugin.retry import retry
 from plugin.settings import Settings
@@ -68,7 +71,8 @@ class Drafting:
         except ExchangeError as error:
             self._fail(case_id, number, f"The study could not be read: {error} {error.next_step}")
             return
-        differing = _differing(order, study, series)  # 4
+        with self._database.read() as session:
+            differing = _differing(session, order, study, series)  # 4
         if differing:
             with self._database.write() as session:
                 case = session.get_one(Case, case_id)
@@ -152,11 +156,11 @@ def _due(case: Case, number: int) -> bool:
     return case.state == CaseState.READY and case.draft_number == number
 
 
-def _differing(order: Order, study: str, series: Series) -> tuple[str, ...]:
+def _differing(session: Session, order: Order, study: str, series: Series) -> tuple[str, ...]:
     return disagreements(
         "the order",
         "the image files",
-        patients=(order.patient, series.patient),
+        patients=(surviving(session, order.patient), surviving(session, series.patient)),
         accessions=(order.accession, series.accession),
         studies=(study, series.study_instance_uid),
     )

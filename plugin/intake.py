@@ -1,231 +1,322 @@
-"""One HL7 message: read, applied and stored with its leaf in one transaction, then acknowledged.
+"""HL7 messages: applied, stored and logged in one transaction, then acknowledged.
 
-The ack is the return value, so it cannot be sent before the commit.
+The acknowledgement is the return value, so it cannot be sent before the commit. Messages that come at the
+same time share a transaction: a commit costs the same for one as for fifty.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from connectors.exchange import Order, SignedReport
-from connectors.hl7 import ack, orders, results
-from connectors.hl7.identifiers import Places
-from connectors.hl7.message import Message as Hl7Message
-from connectors.hl7.message import NotHl7, parse
+from connectors.hl7 import ack
+from connectors.hl7.ack import AckError, Answers, Verdict
+from connectors.hl7.message import NotHl7
+from plugin import outbox
 from plugin.audit.log import record
-from plugin.casework import Enqueue
+from plugin.casework import Enqueue, remember_cases
 from plugin.db import Database, now
-from plugin.orders import take_order
-from plugin.reports import Mismatch, take_report
+from plugin.incoming import Arrival, Incoming, Rules, read
+from plugin.messages import (
+    ADD_MESSAGES,
+    ADD_SUBJECTS,
+    IN,
+    PROCESSED,
+    QUARANTINED,
+    REFUSED,
+    next_number,
+    subject_rows,
+)
+from plugin.orders import remember_studies, take_order
+from plugin.patients import MergeRefused, check_merge, take_merge, take_update
+from plugin.reports import Mismatch, check_report, take_report
 from plugin.tables import Message
 
-PROCESSED, REFUSED, QUARANTINED = "PROCESSED", "REFUSED", "QUARANTINED"
+GROUP = 256
+"""The most messages of one transaction."""
 
 log = logging.getLogger(__name__)
 
 
 class UnknownMessage(Exception):
-    """No message has this number."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """What a message turned out to be."""
-
-    message: Hl7Message | None
-    orders: Sequence[Order] = ()
-    reports: Sequence[SignedReport] = ()
-    refusal: NotHl7 | None = None
-
-    @property
-    def accession(self) -> str:
-        found = [order.accession for order in self.orders] + [report.accession for report in self.reports]
-        return found[0] if found else ""
+    """No message has this number, or it cannot be taken again."""
 
 
 class Intake:
     """Takes HL7 messages in."""
 
-    def __init__(self, database: Database, enqueue: Enqueue, places: Places) -> None:
+    def __init__(
+        self, database: Database, enqueue: Enqueue, rules: Mapping[str, Rules] | None = None
+    ) -> None:
+        """rules: by the name of the listener."""
         self._database = database
         self._enqueue = enqueue
-        self._places = places
+        self._rules = rules or {"default": Rules()}
 
-    def receive(self, body: bytes, peer: str) -> bytes:
-        """Take one message and return its acknowledgement.
+    def rules(self, listener: str) -> Rules:
+        """The rules of a listener; those of the first one for a listener that is there no longer."""
+        return self._rules.get(listener) or next(iter(self._rules.values()))
 
-        1. Read it. What cannot be read is refused with AE or AR, and kept.
-        2. A message that was processed before (same sender, MSH-10 and body) gets the same ack again and
-           changes nothing. The same sender and MSH-10 with another body is put into quarantine.
-        3. Apply it, store it with its ack, add the leaf, enqueue the work: one transaction.
-        4. If the database is at fault, nothing is stored and the sender is told to send it again (AR/CR).
-        5. Any other error would come again with the same message: it is kept as refused (AE/CE).
+    def receive(self, body: bytes, peer: str, listener: str = "default") -> Answers:
+        """Take one message and return its acknowledgements."""
+        (answers,) = self.receive_all([Arrival(body, peer, self.rules(listener))])
+        return answers
+
+    def receive_all(self, arrivals: Sequence[Arrival]) -> list[Answers]:
+        """Take messages in their order and return the acknowledgements of each.
+
+        1. Read them. What cannot be read is refused with AE or AR, and kept.
+        2. A message that was processed before (same sender, MSH-10 and body) gets the same acknowledgements
+           again and changes nothing. The same sender and MSH-10 with another body is put into quarantine.
+        3. Apply it, store it with its acknowledgements, add the leaf, enqueue the work: one transaction for
+           at most GROUP of them.
+        4. If the database is at fault, nothing is stored and the senders are told to send again (AR/CR).
+        5. Any other error would come again with the same message: each message of the group is then taken
+           in a transaction of its own, and the one at fault is kept as refused (AE/CE).
         """
-        read = self._read(body)  # 1
+        taken: list[Answers] = []
+        for start in range(0, len(arrivals), GROUP):
+            taken += self._receive_group(arrivals[start : start + GROUP])
+        return taken
+
+    def _receive_group(self, arrivals: Sequence[Arrival]) -> list[Answers]:
+        incoming = [_read(arrival) for arrival in arrivals]  # 1
         try:
             with self._database.write() as session:
-                return self._take(session, read, body, peer)  # 2, 3
+                return _Taking(session, incoming, self._enqueue).all()  # 2, 3
         except Exception as error:
             # The words of an error may quote a patient: only its kind is written.
             kind = type(error).__name__
             if isinstance(error, sa.exc.SQLAlchemyError) and not isinstance(error, _OF_CONTENT):  # 4
-                log.error("A message could not be stored (%s); it is to be repeated.", kind)
-                return _answer(read.message, body, _NOT_NOW, ack.Verdict.REJECT)
-            log.error("A message could not be applied (%s); it is kept as refused.", kind)  # 5
-            unforeseen = NotHl7("an error that nobody foresaw; the message is kept", code=207)
-            with self._database.write() as session:
-                return self._store(
-                    session, _Read(read.message, refusal=unforeseen), body, peer, REFUSED, None
-                )
+                log.error("%d messages could not be stored (%s); to be repeated.", len(incoming), kind)
+                return [_answers(one, _NOT_NOW, Verdict.REJECT) for one in incoming]
+            if len(arrivals) > 1:  # 5
+                return [self._receive_group([arrival])[0] for arrival in arrivals]
+            log.error("A message could not be applied (%s); it is kept as refused.", kind)
+            return [self._keep_refused(arrivals[0])]
 
-    def replay(self, message_id: int, why: str, who: str) -> bytes:
-        """Take a stored message again, as a new one linked to the original. Raises UnknownMessage."""
+    def _keep_refused(self, arrival: Arrival) -> Answers:
+        one = _read(arrival)
+        kept = Incoming(arrival, one.sha256, one.message, refusal=_UNFORESEEN)
+        try:
+            with self._database.write() as session:
+                return _Taking(session, [kept], self._enqueue).all()[0]
+        except sa.exc.SQLAlchemyError as error:
+            log.error("A refused message could not be stored (%s); to be repeated.", type(error).__name__)
+            return _answers(kept, _NOT_NOW, Verdict.REJECT)
+
+    def replay(self, message_id: int, why: str, who: str) -> Answers:
+        """Take a stored message again, as a new one linked to the original.
+
+        One that left is put in the outbox again. Raises UnknownMessage for a number that no message has, and
+        for one whose body was erased.
+        """
         with self._database.write() as session:
             original = session.get(Message, message_id)
             if original is None:
                 raise UnknownMessage(f"There is no message {message_id}; `prelim message list` shows them.")
-            record(
-                session,
-                who,
-                "message.replayed",
-                message_id=message_id,
-                details={"why": why},
-            )
-            return self._take(session, self._read(original.body), original.body, original.peer, message_id)
-
-    def _read(self, body: bytes) -> _Read:
-        message = None
-        try:
-            message = parse(body)
-            if message.type in orders.MESSAGE_TYPES:
-                return _Read(message, orders=orders.orders(message, self._places))
-            if message.type == results.MESSAGE_TYPE:
-                return _Read(message, reports=results.signed_reports(message, self._places))
-            raise NotHl7(
-                "this type of message is not taken here; orders (ORM^O01, OMG^O19, OMI^O23) and results "
-                "(ORU^R01) are",
-                location="MSH-9",
-                code=200,
-            )
-        except NotHl7 as refusal:
-            return _Read(message, refusal=refusal)
-
-    def _take(
-        self, session: Session, read: _Read, body: bytes, peer: str, replay_of: int | None = None
-    ) -> bytes:
-        digest = hashlib.sha256(body).hexdigest()
-        if replay_of is None and read.message is not None:
-            earlier = self._earlier(session, read.message, digest)
-            if earlier is not None and earlier.body_sha256 == digest:
-                record(session, _actor(read), "message.repeated", message_id=earlier.id)
-                return earlier.ack
-            if earlier is not None:
-                clash = NotHl7(
-                    "another message with this MSH-10 was taken before", location="MSH-10", code=205
+            if original.pruned_at is not None:
+                raise UnknownMessage(
+                    f"The body of message {message_id} was erased on {original.pruned_at.date()}."
                 )
-                read = _Read(read.message, refusal=clash)
-                return self._store(session, read, body, peer, QUARANTINED, replay_of)
-        state = PROCESSED if read.refusal is None else REFUSED
-        return self._store(session, read, body, peer, state, replay_of)
+            record(session, who, "message.replayed", message_id=message_id, details={"why": why})
+            if original.direction != IN:
+                outbox.send_again(session, original, who)
+                return Answers()
+            rules = self.rules(original.channel)
+            arrival = Arrival(original.body, original.peer, rules, replay_of=message_id)
+            return _Taking(session, [_read(arrival)], self._enqueue).all()[0]
 
-    def _earlier(self, session: Session, message: Hl7Message, digest: str) -> Message | None:
-        """The processed message of the same sender and MSH-10, the very same body first."""
-        if not message.control_id:
-            return None
-        same = sa.select(Message).where(
-            Message.sender == message.source,
-            Message.control_id == message.control_id,
-            Message.state == PROCESSED,
-        )
-        return session.scalars(same.order_by((Message.body_sha256 != digest), Message.id)).first()
 
-    def _store(
-        self, session: Session, read: _Read, body: bytes, peer: str, state: str, replay_of: int | None
-    ) -> bytes:
-        row = Message(
-            received_at=now(),
-            peer=peer,
-            sender=_plain(read.message.source) if read.message else "",
-            control_id=_plain(read.message.control_id) if read.message else "",
-            message_type=_plain(read.message.type) if read.message else "",
-            accession=read.accession,
-            body=body,
-            body_sha256=hashlib.sha256(body).hexdigest(),
-            state=state,
-            reason=str(read.refusal) if read.refusal else "",
-            ack=b"",
-            replay_of=replay_of,
+class _Taking:
+    """Some messages in one transaction."""
+
+    def __init__(self, session: Session, incoming: Sequence[Incoming], enqueue: Enqueue) -> None:
+        self._session = session
+        self._incoming = incoming
+        self._enqueue = enqueue
+        self._rows: list[dict[str, object]] = []
+        self._subjects: list[dict[str, object]] = []
+        self._earlier: dict[tuple[str, str], list[_Earlier]] = {}
+
+    def all(self) -> list[Answers]:
+        """Take every message; what the transaction holds at its end is written with one statement a table."""
+        session = self._session
+        self._look_up()
+        answers = [self._take(one) for one in self._incoming]
+        for one in self._incoming:
+            one.message = None  # some are of megabytes, and the database is about to copy them
+        if self._rows:
+            session.connection().execute(ADD_MESSAGES, self._rows)
+        if self._subjects:
+            session.connection().execute(ADD_SUBJECTS, self._subjects)
+        return answers
+
+    def _look_up(self) -> None:
+        """Everything that the messages will ask for, with one query each instead of one a message."""
+        names = sorted({one.control_id for one in self._incoming} - {""})
+        if names:
+            known = self._session.connection().execute(_EARLIER, {"names": names})
+            for number, sender, control_id, sha256, state, direction, first, second in known:
+                if (state, direction) != (PROCESSED, IN):
+                    continue
+                earlier = _Earlier(number, sha256, Answers(first, second))
+                self._earlier.setdefault((sender, control_id), []).append(earlier)
+        orders = [order for one in self._incoming for order in one.orders]
+        reported = [report.accession for one in self._incoming for report in one.reports]
+        remember_cases(self._session, {*reported, *(order.accession for order in orders)})
+        remember_studies(self._session, orders)
+
+    def _take(self, one: Incoming) -> Answers:
+        replay = one.arrival.replay_of is not None
+        before = [] if replay else self._earlier.get((one.sender, one.control_id), [])
+        same = next((earlier for earlier in before if earlier.sha256 == one.sha256), None)
+        if same is not None:
+            record(self._session, one.actor, "message.repeated", message_id=same.number)
+            return self._route(one, same.answers)
+        if before:
+            one.refusal = NotHl7(
+                "another message with this MSH-10 was taken before", location="MSH-10", code=205
+            )
+            return self._keep(one, QUARANTINED)
+        return self._keep(one, PROCESSED)
+
+    def _keep(self, one: Incoming, state: str) -> Answers:
+        number = next_number(self._session)
+        refusal = one.refusal or self._apply(one, number)
+        if refusal is not None and state == PROCESSED:
+            state = REFUSED
+        reason = str(refusal) if refusal else ""
+        answers = _answers(one, refusal)
+        self._rows.append(
+            {
+                "id": number,
+                "direction": IN,
+                "received_at": now(),
+                "channel": one.arrival.rules.listener,
+                "peer": one.arrival.peer,
+                "sender": one.sender,
+                "control_id": one.control_id,
+                "message_type": one.type,
+                "state": state,
+                "reason": reason,
+                "replay_of": one.arrival.replay_of,
+                "pruned_at": None,
+                "body_bytes": len(one.arrival.body),
+                "body_sha256": one.sha256,
+                "ack": answers.accept,
+                "application_ack": answers.application,
+                "body": one.arrival.body,
+            }
         )
-        session.add(row)
-        session.flush()
-        refusal = read.refusal
-        if refusal is None:
-            refusal = self._apply(session, read, row.id)
-            if refusal is not None:
-                row.state, row.reason = REFUSED, str(refusal)
-        row.ack = _answer(read.message, body, refusal)
+        self._subjects += subject_rows(number, one.subjects)
         record(
-            session,
-            _actor(read),
-            f"message.{row.state.lower()}",
-            message_id=row.id,
-            details={"type": row.message_type, "sha256": row.body_sha256, "reason": row.reason},
+            self._session,
+            one.actor,
+            f"message.{state.lower()}",
+            message_id=number,
+            details={"type": one.type, "sha256": one.sha256, "reason": reason},
         )
-        return row.ack
+        if state == PROCESSED and one.control_id:
+            earlier = _Earlier(number, one.sha256, answers)
+            self._earlier.setdefault((one.sender, one.control_id), []).append(earlier)
+        return self._route(one, answers)
 
-    def _apply(self, session: Session, read: _Read, message_id: int) -> NotHl7 | None:
-        """Bring orders and reports to their cases; a savepoint undoes all when a report cannot be."""
-        actor = _actor(read)
+    def _apply(self, one: Incoming, number: int) -> NotHl7 | None:
+        """Bring everything in a message where it belongs, or nothing: what may refuse is asked first."""
+        session, actor = self._session, one.actor
         try:
-            with session.begin_nested() if read.reports else nullcontext():
-                for order in read.orders:
-                    take_order(session, order, self._enqueue, actor, message_id)
-                for ordinal, report in enumerate(read.reports):
-                    take_report(session, report, f"message {message_id}:{ordinal}", actor, message_id)
+            for report in one.reports:
+                check_report(session, report)
+            for merge in one.merges:
+                check_merge(session, merge)
         except Mismatch as error:
             return NotHl7(str(error), location="PID-3", code=204)
+        except MergeRefused as error:
+            return NotHl7(str(error), location="MRG-1", code=204)
+        for order in one.orders:
+            take_order(session, order, self._enqueue, actor, number)
+        for ordinal, report in enumerate(one.reports):
+            take_report(session, report, f"message {number}:{ordinal}", actor, number, enqueue=self._enqueue)
+        for update in one.updates:
+            take_update(session, update, self._enqueue, actor, number)
+        for merge in one.merges:
+            take_merge(session, merge, self._enqueue, actor, number)
+        if one.answer is not None:
+            outbox.answered(session, one.answer, actor, number)
         return None
 
+    def _route(self, one: Incoming, answers: Answers) -> Answers:
+        """Put an application acknowledgement in the outbox where its listener sends it elsewhere."""
+        elsewhere = one.arrival.rules.application_acks
+        if not elsewhere or not answers.application or one.arrival.replay_of is not None:
+            return answers
+        outbox.put(self._session, elsewhere, one.sender, answers.application)
+        return Answers(accept=answers.accept)
 
+
+class _Earlier:
+    """A message that was processed before."""
+
+    __slots__ = ("answers", "number", "sha256")
+
+    def __init__(self, number: int, sha256: str, answers: Answers) -> None:
+        self.number = number
+        self.sha256 = sha256
+        self.answers = answers
+
+
+_EARLIER = sa.select(
+    Message.id,
+    Message.sender,
+    Message.control_id,
+    Message.body_sha256,
+    Message.state,
+    Message.direction,
+    Message.ack,
+    Message.application_ack,
+    # State and direction are looked at afterwards: asked for here, SQLite would go by the index of the state.
+).where(Message.control_id.in_(sa.bindparam("names", expanding=True)))
 _OF_CONTENT = (sa.exc.DataError, sa.exc.IntegrityError)
 """Errors of the database that the message brings about, and would again."""
 _NOT_NOW = NotHl7("the message could not be stored now; send it again unchanged", code=207)
+_UNFORESEEN = NotHl7("an error that nobody foresaw; the message is kept", code=207)
 _UNSUPPORTED = 200
 
 
-def _answer(
-    message: Hl7Message | None, body: bytes, refusal: NotHl7 | None, verdict: ack.Verdict | None = None
-) -> bytes:
-    """The acknowledgement that the sender asked for; empty when it wants none.
+def _read(arrival: Arrival) -> Incoming:
+    try:
+        return read(arrival)
+    except Exception as error:
+        log.error("A message could not be read (%s); it is kept as refused.", type(error).__name__)
+        return Incoming(arrival, hashlib.sha256(arrival.body).hexdigest(), refusal=_UNFORESEEN)
+
+
+def _answers(one: Incoming, refusal: NotHl7 | None, verdict: Verdict | None = None) -> Answers:
+    """The acknowledgements that the sender asked for.
 
     A message without a readable MSH, or of a type that is not taken, is rejected; any other refusal is an
-    error in its content (HL7 v2.5.1 section 2.9.2.2).
+    error in its content (HL7 v2.5.1 section 2.9.2.2), and so is a batch that does not hold what it counts.
     """
     if verdict is None:
         if refusal is None:
-            verdict = ack.Verdict.ACCEPT
-        elif message is None or refusal.code == _UNSUPPORTED:
-            verdict = ack.Verdict.REJECT
+            verdict = Verdict.ACCEPT
+        elif one.arrival.refusal is None and (one.message is None or refusal.code == _UNSUPPORTED):
+            verdict = Verdict.REJECT
         else:
-            verdict = ack.Verdict.ERROR
-    code = ack.code_for(message, verdict)
-    if code is None:
-        return b""
-    error = ack.AckError.of(refusal) if refusal else None
-    return ack.acknowledge(message, code, error, raw=body)
-
-
-def _actor(read: _Read) -> str:
-    return f"hl7:{_plain(read.message.source)}" if read.message else "hl7:unreadable"
-
-
-def _plain(text: str) -> str:
-    """The text without NUL, which PostgreSQL keeps in no text; the message itself is kept as it came."""
-    return text.replace("\x00", "\ufffd")
+            verdict = Verdict.ERROR
+    error = AckError.of(refusal) if refusal else None
+    rules = one.arrival.rules
+    return ack.answers(
+        one.message,
+        verdict,
+        error,
+        # A batch is no message: the MSH in it is that of a part, which is not what is refused.
+        raw=b"" if one.arrival.refusal else one.arrival.body,
+        mode=rules.ack_mode,
+        elsewhere=bool(rules.application_acks),
+    )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from connectors.hl7.encoding import codec_name
+from connectors.hl7.charsets import codec_name
 from plugin import values
 from plugin.values import setting
 

@@ -14,15 +14,19 @@ from plugin.tables import Message, MessageSubject
 
 PROCESSED, REFUSED, QUARANTINED = "PROCESSED", "REFUSED", "QUARANTINED"
 """What became of a message that came in."""
-WAITING, SENT = "WAITING", "SENT"
-"""What became of one that leaves; REFUSED where its receiver refused it."""
-STATES = (PROCESSED, REFUSED, QUARANTINED, WAITING, SENT)
+WAITING, SENT, DROPPED = "WAITING", "SENT", "DROPPED"
+"""What became of one that leaves; REFUSED where its receiver refused it, DROPPED where it was overtaken."""
+STATES = (PROCESSED, REFUSED, QUARANTINED, WAITING, SENT, DROPPED)
 DEAD_LETTERS = frozenset({REFUSED, QUARANTINED, WAITING})
 """States of messages that a person may still have to deal with: they are never pruned."""
 IN, OUT = "in", "out"
 SEARCH_LIMIT = 1000
 
 _LAST = "last message"
+_HIGHEST = sa.select(sa.func.coalesce(sa.func.max(Message.id), 0))
+_LAST_CHARACTER = "\U0010ffff"
+ADD_MESSAGES = sa.insert(Message.__table__)  # type: ignore[arg-type]
+ADD_SUBJECTS = sa.insert(MessageSubject.__table__)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +58,14 @@ class MessageQuery:
 
 
 def next_number(session: Session) -> int:
-    """The number of the next message of this writing transaction."""
-    last = session.info.get(_LAST)
+    """The number of the next message of this writing transaction: there is one at a time."""
+    last: int | None = session.info.get(_LAST)
     if last is None:
-        last = session.scalar(sa.select(sa.func.max(Message.id))) or 0
+        # A statement of its own, behind the one that took the lock: on PostgreSQL a statement that waited for
+        # the lock sees everything but the locked row as it was before it waited.
+        last = session.connection().execute(_HIGHEST).scalar_one()
     session.info[_LAST] = last + 1
-    return int(last) + 1
+    return last + 1
 
 
 def subject_rows(message_id: int, subjects: Sequence[Subject]) -> list[dict[str, object]]:
@@ -96,10 +102,20 @@ def find_messages(session: Session, query: MessageQuery) -> Sequence[Message]:
         defer(Message.body), defer(Message.ack), defer(Message.application_ack)
     )
     if query.accession:
-        found = found.where(_about(MessageSubject.accession == query.accession))
+        about = sa.select(MessageSubject.message_id).where(MessageSubject.accession == query.accession)
+        found = found.where(Message.id.in_(about))
     if query.patient:
-        by_name = MessageSubject.patient_name.startswith(folded(query.patient), autoescape=True)
-        found = found.where(_about(sa.or_(MessageSubject.patient_identifier == query.patient, by_name)))
+        name = folded(query.patient)
+        # As a range, and each way by itself: an index serves neither LIKE nor an OR of two columns.
+        # Two comparisons, for PostgreSQL takes no collation after BETWEEN.
+        named = sa.and_(
+            MessageSubject.patient_name >= name, MessageSubject.patient_name <= name + _LAST_CHARACTER
+        )
+        numbers = sa.union(
+            sa.select(MessageSubject.message_id).where(MessageSubject.patient_identifier == query.patient),
+            sa.select(MessageSubject.message_id).where(named),
+        )
+        found = found.where(Message.id.in_(sa.select(numbers.subquery().c.message_id)))
     for column, value in (
         (Message.control_id, query.control_id),
         (Message.state, query.state),
@@ -117,10 +133,6 @@ def find_messages(session: Session, query: MessageQuery) -> Sequence[Message]:
     if query.before is not None:
         found = found.where(Message.id < query.before)
     return session.scalars(found.order_by(Message.id.desc()).limit(query.limit)).all()
-
-
-def _about(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-    return Message.id.in_(sa.select(MessageSubject.message_id).where(condition))
 
 
 def subjects_of(session: Session, message_id: int) -> Sequence[MessageSubject]:

@@ -5,26 +5,38 @@ Nothing here talks to a peer: the work that a change causes is enqueued in the s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from connectors.exchange import Order, OrderAction, StudyRef
+from connectors.exchange import Order, OrderAction, Patient, StudyRef
 from plugin.audit.log import record
 from plugin.cases import MOVES, OURS_TO_DRAFT, CaseState
 from plugin.casework import Enqueue, Job, find_case, hold, move, open_case
 from plugin.db import now
 from plugin.identity import disagreements
-from plugin.tables import Case, Study
+from plugin.links import surviving
+from plugin.tables import Case, SignOff, Study
 from plugin.translate import order_from_json, order_to_json, study_patient, study_row
+
+_ANNOUNCED = "announced studies"
+_STUDIES = sa.select(Study).where(
+    sa.or_(
+        Study.accession.in_(sa.bindparam("accessions", expanding=True)),
+        Study.study_instance_uid.in_(sa.bindparam("uids", expanding=True)),
+    )
+)
 
 
 def take_order(
     session: Session, order: Order, enqueue: Enqueue, actor: str, message_id: int | None = None
 ) -> Case:
     """Apply one order to its case, opening the case when it is the first word of it."""
+    patient = surviving(session, order.patient)
+    if patient is not order.patient:
+        order = replace(order, patient=patient)
     case = find_case(session, order.accession)
     if case is None:
         case = open_case(session, order.accession, actor, message_id, "order")
@@ -37,23 +49,21 @@ def take_order(
         differing = disagreements(
             "the first order",
             "the new message",
-            patients=(known.patient, order.patient),
+            patients=(surviving(session, known.patient), order.patient),
             studies=(known.study_instance_uid, order.study_instance_uid),
         )
         if differing:
             hold(session, case, actor, " ".join(differing), message_id)
             return case
+    elif differing := _reported_otherwise(session, case, order):
+        hold(session, case, actor, " ".join(differing), message_id)
+        return case
     if order.action is OrderAction.CANCEL:
         if CaseState.CANCELLED in MOVES[state]:
-            stands = " The draft that was written stays preliminary." if state is CaseState.PUBLISHED else ""
-            move(
-                session,
-                case,
-                CaseState.CANCELLED,
-                actor,
-                reason=f"The order was cancelled.{stands}",
-                message_id=message_id,
-            )
+            reason = "The order was cancelled."
+            move(session, case, CaseState.CANCELLED, actor, reason=reason, message_id=message_id)
+            if case.draft_number:
+                enqueue(session, Job("withdraw", case.id, case.draft_number))
         else:
             record(session, actor, "order.cancelled-too-late", case_id=case.id, message_id=message_id)
         return case
@@ -62,6 +72,8 @@ def take_order(
         return case
     changed = bool(case.order) and _words(order) != _words(order_from_json(case.order))
     case.order = order_to_json(order)
+    case.patient_identifier = order.patient.identifier
+    case.assigning_authority = order.patient.assigning_authority
     case.study_instance_uid = order.study_instance_uid or case.study_instance_uid
     case.updated_at = now()
     record(
@@ -87,11 +99,22 @@ def take_order(
     return case
 
 
-def _words(order: Order) -> dict[str, object]:
-    kept = asdict(order)
-    kept.pop("action")
-    kept.pop("ordered_at")
-    return kept
+def _words(order: Order) -> Order:
+    """What an order says, without what changes with every message about it."""
+    return replace(order, action=OrderAction.PLACE, ordered_at=None)
+
+
+def _reported_otherwise(session: Session, case: Case, order: Order) -> tuple[str, ...]:
+    """What disagrees between an order that comes late and a report that was there before it."""
+    if sa.inspect(case).pending:
+        return ()  # This very transaction opens it: most orders are spared the look.
+    earlier = sa.select(SignOff).where(SignOff.case_id == case.id, SignOff.patient_identifier != "")
+    for report in session.scalars(earlier):
+        named = surviving(session, Patient(report.patient_identifier, report.assigning_authority))
+        differing = disagreements("the order", "the earlier report", patients=(order.patient, named))
+        if differing:
+            return differing
+    return ()
 
 
 def take_study(session: Session, ref: StudyRef, enqueue: Enqueue, actor: str) -> Case | None:
@@ -114,7 +137,7 @@ def take_study(session: Session, ref: StudyRef, enqueue: Enqueue, actor: str) ->
         if CaseState(case.state) not in OURS_TO_DRAFT or not case.order:
             continue
         # What was announced, not only what is matched: images of somebody else under an accession hold it.
-        differing = _differing(order_from_json(case.order), row)
+        differing = _differing(session, order_from_json(case.order), row)
         if differing:
             hold(session, case, actor, " ".join(differing))
         else:
@@ -143,16 +166,47 @@ def _cases_of(session: Session, study: Study) -> Sequence[Case]:
 
 def _study_of(session: Session, order: Order) -> Study | None:
     # The study that the order names comes before the latest one of its accession.
-    named = Study.study_instance_uid == order.study_instance_uid
-    either = sa.select(Study).where(sa.or_(named, Study.accession == order.accession))
-    return session.scalars(either.order_by(named.desc(), Study.announced_at.desc())).first()
+    known: _Announced | None = session.info.get(_ANNOUNCED)
+    if known is not None and order.accession in known.accessions and order.study_instance_uid in known.uids:
+        studies = known.studies
+    else:
+        studies = _studies_of(session, {order.accession}, {order.study_instance_uid})
+    concerned = [
+        study
+        for study in studies
+        if order.accession == study.accession or order.study_instance_uid == study.study_instance_uid
+    ]
+    named = [study for study in concerned if study.study_instance_uid == order.study_instance_uid]
+    return max(named or concerned, key=lambda study: study.announced_at, default=None)
 
 
-def _differing(order: Order, study: Study) -> tuple[str, ...]:
+def _studies_of(session: Session, accessions: Collection[str], uids: Collection[str]) -> list[Study]:
+    asked = {"accessions": sorted(accessions), "uids": sorted(uids)}
+    return list(session.scalars(_STUDIES, asked))
+
+
+@dataclass(frozen=True, slots=True)
+class _Announced:
+    """What the archive announced of some accessions and studies."""
+
+    accessions: frozenset[str]
+    uids: frozenset[str]
+    studies: Sequence[Study]
+
+
+def remember_studies(session: Session, orders: Sequence[Order]) -> None:
+    """Look up the studies of many orders with one query, for a session in which no study is announced."""
+    if orders:
+        accessions = frozenset(order.accession for order in orders)
+        uids = frozenset(order.study_instance_uid for order in orders)
+        session.info[_ANNOUNCED] = _Announced(accessions, uids, _studies_of(session, accessions, uids))
+
+
+def _differing(session: Session, order: Order, study: Study) -> tuple[str, ...]:
     return disagreements(
         "the order",
         "the images",
-        patients=(order.patient, study_patient(study)),
+        patients=(order.patient, surviving(session, study_patient(study))),
         accessions=(order.accession, study.accession),
         studies=(order.study_instance_uid, study.study_instance_uid),
     )
@@ -165,7 +219,7 @@ def match(session: Session, case: Case, enqueue: Enqueue, actor: str, message_id
     if study is None:
         case.reason = "Waiting for the images."
         return
-    differing = _differing(order, study)
+    differing = _differing(session, order, study)
     if differing:
         hold(session, case, actor, " ".join(differing), message_id)
         return

@@ -4,8 +4,10 @@
     study announced     plugin.watch hears of it, plugin.orders brings order and images together
     case is READY       plugin.drafting fetches, reads and compares, the model writes
     case is DRAFTED     plugin.publishing writes the preliminary report and reads it back
-    case is PUBLISHED   plugin.delivering sends the draft to the RIS, where one is set
+    case is PUBLISHED   plugin.offering puts the draft in the outbox, plugin.sending sends it to the RIS
     a human's report    plugin.intake or plugin.watch sees it, plugin.reports judges and compares it
+    findings alone      plugin.concluding drafts the conclusion of a human's findings
+    order cancelled     plugin.withdrawing takes the draft back, in the RIS and on the FHIR server
 
 Every step ends in one transaction of plugin.db in which the case moves, the audit leaf is added and the next
 job is enqueued.
@@ -13,20 +15,28 @@ job is enqueued.
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Sequence
+
 from connectors.dicomweb.client import DicomwebClient
 from connectors.fhir.client import FhirClient
 from connectors.fhir.identifiers import IdentifierSystems
+from connectors.hl7.ack import AckMode
 from connectors.hl7.identifiers import Places
+from connectors.hl7.mllp.tls import TlsFileError, client_context
 from model.load import load_drafter
-from model.study import WeightsError
+from model.study import Drafter, WeightsError
+from plugin.concluding import Concluding
 from plugin.db import Database
-from plugin.delivering import Delivering
 from plugin.drafting import Drafting
+from plugin.incoming import Rules
 from plugin.intake import Intake
 from plugin.publishing import Publishing
 from plugin.queue import WorkQueue
+from plugin.sending import Sender, senders
 from plugin.settings import SettingError, Settings
 from plugin.watch import Watch
+from plugin.withdrawing import Withdrawing
 
 
 class Pipeline:
@@ -38,20 +48,27 @@ class Pipeline:
         self.queue = WorkQueue(self.database)
         self._archive = _archive(settings)
         self._server = _server(settings)
-        self.intake = Intake(self.database, self.queue.enqueue, places(settings))
+        self.intake = Intake(self.database, self.queue.enqueue, rules(settings))
         self.watch = Watch(
             settings, self.database, self.queue.enqueue, self._archive, self._server, systems(settings)
         )
 
-    def drafting(self) -> Drafting:
-        """What does draft jobs, with its model loaded. Raises SettingError without an archive or a model."""
-        if self._archive is None:
-            raise SettingError("PRELIM_DICOMWEB_URL must name the image archive: drafts need images.")
+    def drafter(self) -> Drafter:
+        """The model, loaded. Raises SettingError."""
         try:
-            drafter = load_drafter(self.settings.model)
+            return load_drafter(self.settings.model)
         except WeightsError as error:
             raise SettingError(f"PRELIM_MODEL cannot be used: {error}.") from None
+
+    def drafting(self, drafter: Drafter) -> Drafting:
+        """What does draft jobs. Raises SettingError without an archive."""
+        if self._archive is None:
+            raise SettingError("PRELIM_DICOMWEB_URL must name the image archive: drafts need images.")
         return Drafting(self.settings, self.database, self.queue.enqueue, self._archive, drafter)
+
+    def concluding(self, drafter: Drafter) -> Concluding:
+        """What does conclude jobs."""
+        return Concluding(self.settings, self.database, drafter)
 
     def publishing(self) -> Publishing:
         """What does publish jobs. Raises SettingError without a FHIR server, unless nothing is to be sent."""
@@ -61,9 +78,15 @@ class Pipeline:
             self.settings, self.database, self.queue.enqueue, self._server, systems(self.settings)
         )
 
-    def delivering(self) -> Delivering:
-        """What does deliver jobs, where PRELIM_RIS names a RIS."""
-        return Delivering(self.settings, self.database, self.queue.enqueue)
+    def withdrawing(self) -> Withdrawing:
+        """What does withdraw jobs."""
+        return Withdrawing(
+            self.settings, self.database, self.queue.enqueue, self._server, systems(self.settings)
+        )
+
+    def senders(self) -> Sequence[Sender]:
+        """What empties the outbox, one for each destination. Raises SettingError."""
+        return senders(self.settings, self.database, ris_tls(self.settings))
 
     def close(self) -> None:
         """Close every connection."""
@@ -75,17 +98,46 @@ class Pipeline:
         self.database.close()
 
 
-def places(settings: Settings) -> Places:
-    """Where this site's messages carry what identifies a case. Raises SettingError."""
+def rules(settings: Settings) -> dict[str, Rules]:
+    """How the messages of each listener are read and answered. Raises SettingError."""
+    return {
+        listener.name: Rules(
+            listener=listener.name,
+            places=places(settings, listener.accession_places),
+            charset=listener.charset,
+            ack_mode=AckMode(listener.ack_mode),
+            application_acks=listener.application_acks,
+        )
+        for listener in settings.hl7_listeners
+    }
+
+
+def places(settings: Settings, accession: tuple[str, ...] = ()) -> Places:
+    """Where this site's messages carry what identifies a case. Raises SettingError.
+
+    accession: places of one listener that differ from the site's.
+    """
     try:
         return Places(
-            accession=settings.accession_places,
+            accession=accession or settings.accession_places,
             patient_identifier_type=settings.patient_identifier_type,
             patient_assigning_authority=settings.patient_authority,
             signer=settings.signer_places,
         )
     except ValueError as error:
         raise SettingError(f"PRELIM_ACCESSION_PLACES or PRELIM_SIGNER_PLACES: {error}.") from None
+
+
+def ris_tls(settings: Settings) -> ssl.SSLContext | None:
+    """How the RIS is spoken to; None without TLS. Raises SettingError."""
+    if not settings.ris_ca:
+        if settings.ris_certificate or settings.ris_key:
+            raise SettingError("PRELIM_RIS_CERTIFICATE needs PRELIM_RIS_CA, that of the RIS.")
+        return None
+    try:
+        return client_context(settings.ris_ca, settings.ris_certificate, settings.ris_key)
+    except TlsFileError as error:
+        raise SettingError(f"PRELIM_RIS_CA, _CERTIFICATE and _KEY: {error}") from None
 
 
 def systems(settings: Settings) -> IdentifierSystems:

@@ -11,6 +11,7 @@ from plugin.audit.log import record
 from plugin.cases import CaseState
 from plugin.casework import Enqueue, Job, move
 from plugin.db import Database, now
+from plugin.offering import offer, offer_message
 from plugin.reports import latest_draft, published_before
 from plugin.retry import retry
 from plugin.settings import Settings
@@ -53,6 +54,8 @@ class Publishing:
             draft = translate.draft_report(case, row)
             known = published_before(session, case_id)
         try:
+            # Made before anything leaves: what cannot be offered to the RIS must not stand anywhere else.
+            message = offer_message(case, row, self._settings) if self._settings.ris else b""
             written = publish(self._server, draft, systems=self._systems, known=known)  # 2
         except Unreachable as error:  # 3
             self._wait(case_id, number, attempt, str(error))
@@ -78,8 +81,8 @@ class Publishing:
             }
             if _due(case, row, number):
                 move(session, case, CaseState.PUBLISHED, ACTOR, details=where)
-                if self._settings.ris:
-                    self._enqueue(session, Job("deliver", case_id, number))
+                if message:
+                    offer(session, case, row, message)
             else:
                 # The case moved on while the server was writing: the draft is there, and the log says so.
                 record(session, ACTOR, "draft.written-late", case_id=case_id, details=where)

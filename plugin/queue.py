@@ -14,8 +14,7 @@ APPLICATION_VERSION = "1"
 
 DRAFTS = "prelim-drafts"
 REPORTS = "prelim-reports"
-DELIVERIES = "prelim-deliveries"
-QUEUES = {"draft": DRAFTS, "publish": REPORTS, "deliver": DELIVERIES}
+QUEUES = {"draft": DRAFTS, "conclude": DRAFTS, "publish": REPORTS, "withdraw": REPORTS}
 
 
 class WorkQueue:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
+import gc
 import logging
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 
 import sqlalchemy as sa
 from waitress.server import create_server
 
-from connectors.hl7.mllp import MllpServer, running
+from connectors.hl7.ack import AckMode
+from connectors.hl7.mllp import MllpServer, Senders, running
+from connectors.hl7.mllp.tls import TlsFileError, server_context
+from plugin.listeners import Listener
 from plugin.migrate import migrate
 from plugin.pipeline import Pipeline
+from plugin.pruning import prune_due
+from plugin.reception import Reception
 from plugin.settings import SettingError, Settings
 from plugin.web.app import create_app
 from plugin.worker import Worker
@@ -21,6 +26,10 @@ from plugin.worker import Worker
 PARTS = ("listen", "work", "web")
 WEB_PULSE_SECONDS = 0.25
 WEB_THREADS = 8
+PRUNING_SECONDS = 3600.0
+"""How often the bodies of old messages are erased."""
+COLLECT_AFTER = 50_000
+"""New objects between two rounds of Python's search for circles."""
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +40,15 @@ class Service:
     def __init__(self, settings: Settings, parts: Collection[str] = PARTS) -> None:
         self._settings = settings
         self._parts = parts
-        self.mllp_port = 0
+        self.mllp_ports: dict[str, int] = {}
         self.http_port = 0
         self._stopping = threading.Event()
         self._running = ExitStack()
+
+    @property
+    def mllp_port(self) -> int:
+        """The port of the first HL7 listener; 0 where none runs."""
+        return next(iter(self.mllp_ports.values()), 0)
 
     def start(self) -> None:
         """Migrate, then start each part. Raises SettingError or NameTaken; nothing is left running then."""
@@ -48,12 +62,13 @@ class Service:
                     f"PRELIM_DATABASE_URL: the database does not answer ({type(error.orig).__name__})."
                 ) from None
             for part, start in (
-                ("listen", self._start_listener),
+                ("listen", self._start_listeners),
                 ("web", self._start_web),
                 ("work", self._start_worker),
             ):
                 if part in self._parts:
                     start()
+            _calm_collector()
             # All of them run: from here on they end with `stop`, not with this block.
             self._running = self._running.pop_all()
 
@@ -63,16 +78,30 @@ class Service:
         self._running.close()
 
     def _start_worker(self) -> None:
-        jobs = {"draft": self.pipeline.drafting().draft}
+        pipeline = self.pipeline
+        drafter = pipeline.drafter()
+        jobs = {
+            "draft": pipeline.drafting(drafter).draft,
+            "conclude": pipeline.concluding(drafter).conclude,
+            "withdraw": pipeline.withdrawing().withdraw,
+        }
         if not self._settings.shadow:
-            jobs["publish"] = self.pipeline.publishing().publish
-            jobs["deliver"] = self.pipeline.delivering().deliver
-        worker = Worker(self._settings, self.pipeline.database, jobs)
+            jobs["publish"] = pipeline.publishing().publish
+        senders = pipeline.senders()
+        worker = Worker(self._settings, pipeline.database, jobs)
         worker.start()
         self._running.callback(worker.stop)
-        watching = threading.Thread(target=self._watch, name="prelim-watch", daemon=True)
-        watching.start()
-        self._running.callback(watching.join)
+        self._in_thread("prelim-watch", self._watch)
+        for sender in senders:
+            self._in_thread("prelim-sender", sender.run, self._stopping)
+        if self._settings.message_days:
+            self._in_thread("prelim-pruning", self._prune)
+
+    def _in_thread(self, name: str, function: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=function, args=arguments, name=name, daemon=True)
+        thread.start()
+        self._running.callback(thread.join)
+        self._running.callback(self._stopping.set)
 
     def _watch(self) -> None:
         while not self._stopping.is_set():
@@ -83,27 +112,31 @@ class Service:
                 log.error("A watch round ended with %s; the next one follows.", type(error).__name__)
             self._stopping.wait(self._settings.poll_seconds)
 
-    def _start_listener(self) -> None:
-        async def handle(payload: bytes, peer: str) -> bytes:
-            return await asyncio.to_thread(self.pipeline.intake.receive, payload, peer)
+    def _prune(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                done = prune_due(self.pipeline.database, self._settings)
+                if done.messages:
+                    log.info("The bodies of %d old messages were erased.", done.messages)
+            except Exception as error:
+                log.error("Erasing old messages ended with %s; it is tried again.", type(error).__name__)
+            self._stopping.wait(PRUNING_SECONDS)
 
-        settings = self._settings
-        server = MllpServer(
-            settings.mllp_host,
-            settings.mllp_port,
-            handle,
-            frame_cap_bytes=settings.mllp_frame_bytes,
-            idle_timeout_seconds=settings.mllp_idle_seconds,
-            max_connections=settings.mllp_connections,
-        )
-        try:
-            self.mllp_port = self._running.enter_context(running(server))
-        except OSError as error:
-            raise _taken("PRELIM_MLLP", settings.mllp_host, settings.mllp_port, error) from None
+    def _start_listeners(self) -> None:
+        reception = Reception(self.pipeline.intake)
+        reception.start()
+        self._running.callback(reception.stop)
+        for listener in self._settings.hl7_listeners:
+            server = _server(listener, reception)
+            try:
+                self.mllp_ports[listener.name] = self._running.enter_context(running(server))
+            except OSError as error:
+                name = "PRELIM_LISTENERS" if self._settings.listeners else "PRELIM_MLLP"
+                raise _taken(name, listener.host, listener.port, error) from None
 
     def _start_web(self) -> None:
         settings = self._settings
-        app = create_app(self.pipeline.database, settings)
+        app = create_app(self.pipeline.database, settings, self.pipeline.intake)
         try:
             server = create_server(
                 app, host=settings.http_host, port=settings.http_port, ident=None, threads=WEB_THREADS
@@ -123,6 +156,35 @@ class Service:
         serving.start()
         self._running.callback(serving.join)
         self._running.callback(self._stopping.set)
+
+
+def _calm_collector() -> None:
+    """What is loaded by now stays, and a message makes thousands of objects that die with it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
+
+
+def _server(listener: Listener, reception: Reception) -> MllpServer:
+    tls = None
+    if listener.tls_certificate and listener.tls_key:
+        try:
+            tls = server_context(listener.tls_certificate, listener.tls_key, listener.tls_client_ca)
+        except TlsFileError as error:
+            raise SettingError(f"PRELIM_LISTENERS, {listener.name}: {error}") from None
+    return MllpServer(
+        listener.host,
+        listener.port,
+        reception.receive,
+        name=listener.name,
+        mode=AckMode(listener.ack_mode),
+        frame_cap_bytes=listener.frame_bytes,
+        idle_timeout_seconds=listener.idle_seconds,
+        quiet_timeout_seconds=listener.quiet_seconds,
+        max_connections=listener.connections,
+        ssl_context=tls,
+        senders=Senders.of(listener.allowed_addresses, listener.allowed_certificates),
+    )
 
 
 def _taken(prefix: str, host: str, port: int, error: OSError) -> SettingError:

@@ -119,7 +119,7 @@ class Settings:
     signer_places: tuple[str, ...] = setting(
         ("OBR-32",),
         values.names,
-        "where a result names its signer; OBX-16 or ORC-11 only where the site says so",
+        "where a result names its signer; OBX-16, ORC-11 or TXA-9 only where the site says so",
     )
     worker_threads: int = setting(1, values.whole(1, 64), "drafts written at the same time by one worker")
     worker_name: str = setting(

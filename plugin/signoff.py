@@ -73,6 +73,26 @@ def sections_of(text: str, titles: Sequence[str]) -> list[tuple[str, str]]:
     return [(title, body) for title, body in joined if title or body]
 
 
+_FINDINGS = ("Findings", "Befund", "Rezultat")
+_CONCLUSIONS = ("Impression", "Conclusion", "Opinion", "Summary", "Beurteilung", "Concluzii", "Concluzie")
+"""Titles under which reports tell and conclude, in the languages of the seed hospitals."""
+
+
+def asks_for_conclusion(text: str) -> bool:
+    """Whether a report that is not final tells its findings and has no conclusion yet.
+
+    Only titles say so: text without any may well conclude in its last sentence.
+    """
+    told = dict(sections_of(text, [*_FINDINGS, *_CONCLUSIONS]))
+    return any(told.get(title) for title in _FINDINGS) and not any(told.get(t) for t in _CONCLUSIONS)
+
+
+def findings_of(text: str) -> str:
+    """The findings that a report tells under their title; empty when it has no such title."""
+    told = dict(sections_of(text, [*_FINDINGS, *_CONCLUSIONS]))
+    return next((told[title] for title in _FINDINGS if told.get(title)), "")
+
+
 @dataclass(frozen=True, slots=True)
 class SectionChange:
     """One section before and after the human."""

@@ -82,8 +82,10 @@ class Message(Base):
     """MSH-10."""
     message_type: Mapped[str]
     state: Mapped[str]
-    """in: PROCESSED, REFUSED or QUARANTINED; out: WAITING, SENT or REFUSED."""
+    """in: PROCESSED, REFUSED or QUARANTINED; out: WAITING, SENT, REFUSED or DROPPED."""
     reason: Mapped[str]
+    draft_id: Mapped[int | None] = mapped_column(sa.ForeignKey("drafts.id"))
+    """The draft that a message of ours offers or withdraws."""
     replay_of: Mapped[int | None] = mapped_column(sa.ForeignKey("messages.id"))
     pruned_at: Mapped[datetime | None]
     """When its body was erased; its hash stays."""
@@ -106,8 +108,10 @@ class MessageSubject(Base):
     ordinal: Mapped[int] = mapped_column(primary_key=True)
     accession: Mapped[str] = mapped_column(index=True)
     patient_identifier: Mapped[str] = mapped_column(index=True)
-    patient_name: Mapped[str] = mapped_column(index=True)
-    """Family and given name, case folded."""
+    patient_name: Mapped[str] = mapped_column(
+        sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), index=True
+    )
+    """Family and given name, case folded; in the order of code points, so that a beginning is a range."""
 
 
 class Delivery(Base):
@@ -122,7 +126,7 @@ class Delivery(Base):
     lane: Mapped[str]
     """Messages of one lane are sent in their order: a case, or the sender that is answered."""
     draft_id: Mapped[int | None] = mapped_column(sa.ForeignKey("drafts.id"))
-    """The draft that this delivers; None for a withdrawal or an acknowledgement."""
+    """The draft that this offers, and that must still stand when it is sent; None for anything else."""
     attempts: Mapped[int]
     next_attempt_at: Mapped[datetime] = mapped_column(index=True)
     """Not before; while a sender has it in hand, when others may think that sender dead."""
@@ -184,6 +188,10 @@ class Case(Base):
     updated_at: Mapped[datetime] = mapped_column(index=True)
 
 
+REPORT, CONCLUSION = "report", "conclusion"
+"""Tasks of a draft: a report from images, or the conclusion of findings that a human dictated."""
+
+
 class DraftRecord(Base):
     """One draft as it was written."""
 
@@ -198,7 +206,7 @@ class DraftRecord(Base):
     case_id: Mapped[str] = mapped_column(sa.ForeignKey("cases.id"))
     number: Mapped[int]
     task: Mapped[str] = mapped_column(server_default=sa.text("'report'"))
-    """report: from images; conclusion: from the findings that a human dictated."""
+    """REPORT, or CONCLUSION, which stands beside a human's own report."""
     status: Mapped[str]
     sections: Mapped[list[Any]]
     """[[title, text], ...] in reading order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -17,20 +17,40 @@ from connectors.exchange import (
     OrderAction,
     Patient,
     Practitioner,
+    PriorReport,
     PublishedReport,
     StudyRef,
 )
 from model.sections import IMPRESSION
 from model.study import ClinicalContext, Draft, Sentence, Volume
-from plugin.tables import Case, DraftRecord, Study
+from plugin.tables import REPORT, Case, DraftRecord, Study
 
 
 def order_to_json(order: Order) -> dict[str, Any]:
     """An order as the case keeps it."""
-    kept = asdict(order)
-    kept["patient"]["birth_date"] = order.patient.birth_date.isoformat() if order.patient.birth_date else None
-    kept["ordered_at"] = order.ordered_at.isoformat() if order.ordered_at else None
+    kept = _values(order)
+    kept["patient"] = {**_values(order.patient), "birth_date": _iso(order.patient.birth_date)}
+    kept["procedure"] = _values(order.procedure)
+    kept["ordering_provider"] = _values(order.ordering_provider) if order.ordering_provider else None
+    kept["ordered_at"] = _iso(order.ordered_at)
+    kept["prior_reports"] = [
+        {
+            **_values(prior),
+            "procedure": _values(prior.procedure),
+            "performed_on": _iso(prior.performed_on),
+        }
+        for prior in order.prior_reports
+    ]
     return kept
+
+
+def _values(words: object) -> dict[str, Any]:
+    """The fields of a flat dataclass; `asdict` would copy them deeply, which takes ten times as long."""
+    return {name: getattr(words, name) for name in type(words).__slots__}  # type: ignore[attr-defined]
+
+
+def _iso(at: date | None) -> str | None:
+    return at.isoformat() if at else None
 
 
 def order_from_json(kept: Mapping[str, Any]) -> Order:
@@ -47,7 +67,18 @@ def order_from_json(kept: Mapping[str, Any]) -> Order:
             "procedure": Coding(**kept["procedure"]),
             "ordering_provider": Practitioner(**provider) if provider else None,
             "ordered_at": datetime.fromisoformat(kept["ordered_at"]) if kept["ordered_at"] else None,
+            # Orders that were stored before priors were read have no such key.
+            "prior_reports": tuple(_prior(prior) for prior in kept.get("prior_reports", ())),
         }
+    )
+
+
+def _prior(kept: Mapping[str, Any]) -> PriorReport:
+    performed = kept["performed_on"]
+    return PriorReport(
+        performed_on=date.fromisoformat(performed) if performed else None,
+        procedure=Coding(**kept["procedure"]),
+        text=kept["text"],
     )
 
 
@@ -81,6 +112,17 @@ def volume(series: Series) -> Volume:
     )
 
 
+def order_context(order: Order) -> ClinicalContext:
+    """What the order alone says, for a draft without images."""
+    return ClinicalContext(
+        procedure=order.procedure.text or order.procedure.code,
+        clinical_question=order.clinical_question,
+        history=order.history,
+        modality=order.modality,
+        sex=order.patient.sex,
+    )
+
+
 def context(order: Order, series: Series) -> ClinicalContext:
     """What the order says, for the prompt."""
     born = order.patient.birth_date or series.patient.birth_date
@@ -89,10 +131,8 @@ def context(order: Order, series: Series) -> ClinicalContext:
     if born and taken:
         age = taken.year - born.year - ((taken.month, taken.day) < (born.month, born.day))
     sex = order.patient.sex if order.patient.sex != "unknown" else series.patient.sex
-    return ClinicalContext(
-        procedure=order.procedure.text or order.procedure.code,
-        clinical_question=order.clinical_question,
-        history=order.history,
+    return replace(
+        order_context(order),
         modality=series.modality,
         sex=sex,
         age_years=age if age is None or age >= 0 else None,
@@ -104,12 +144,18 @@ def _sentence(sentence: Sentence) -> dict[str, Any]:
 
 
 def draft_row(
-    case: Case, draft: Draft, status: DraftStatus, at: datetime, studied_on: date | None = None
+    case: Case,
+    draft: Draft,
+    status: DraftStatus,
+    at: datetime,
+    studied_on: date | None = None,
+    task: str = REPORT,
 ) -> DraftRecord:
     """A draft as the table keeps it."""
     return DraftRecord(
         case_id=case.id,
         number=case.draft_number,
+        task=task,
         status=status.value,
         sections=[list(section) for section in draft.sections],
         sentences=[_sentence(sentence) for sentence in draft.sentences],
@@ -131,6 +177,7 @@ def draft_row(
         url="",
         published_at=None,
         delivered_at=None,
+        withdrawn_at=None,
     )
 
 

@@ -21,7 +21,7 @@ from plugin.cases import CaseState
 from plugin.casework import Enqueue
 from plugin.db import Database
 from plugin.orders import take_study
-from plugin.reports import Mismatch, published_before, take_report
+from plugin.reports import Mismatch, check_report, published_before, take_report
 from plugin.settings import Settings
 from plugin.tables import Case, Cursor
 
@@ -162,7 +162,8 @@ class Watch:
         evidence = f"{report.report_identifier}/_history/{report.version}"
         try:
             with self._database.write() as session:
-                take_report(session, report, evidence, SERVER_ACTOR, case_id=case.id)
+                check_report(session, report, case_id=case.id)
+                take_report(session, report, evidence, SERVER_ACTOR, enqueue=self._enqueue, case_id=case.id)
         except Mismatch as error:
             if evidence in self._mismatched:
                 return  # Told in an earlier round: the same words every round would bury the log.

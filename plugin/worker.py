@@ -14,7 +14,7 @@ from plugin.audit.log import record
 from plugin.cases import MOVES, CaseState
 from plugin.casework import move
 from plugin.db import Database, now
-from plugin.queue import APPLICATION, APPLICATION_VERSION, DELIVERIES, DRAFTS, REPORTS
+from plugin.queue import APPLICATION, APPLICATION_VERSION, DRAFTS, REPORTS
 from plugin.settings import Settings
 from plugin.tables import Case, WorkerLease
 
@@ -71,13 +71,12 @@ class Worker:
             partition_concurrency=1,
             polling_interval_sec=polling,
         )
-        for queue in (REPORTS, DELIVERIES):
-            DBOS.register_queue(
-                queue,
-                worker_concurrency=PEER_THREADS,
-                partition_concurrency=1,
-                polling_interval_sec=polling,
-            )
+        DBOS.register_queue(
+            REPORTS,
+            worker_concurrency=PEER_THREADS,
+            partition_concurrency=1,
+            polling_interval_sec=polling,
+        )
         self._pulse.start()
 
     def stop(self) -> None:

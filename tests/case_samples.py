@@ -32,7 +32,8 @@ from plugin.cases import CaseState
 from plugin.casework import Job, find_case, move
 from plugin.db import Database
 from plugin.migrate import migrate
-from plugin.tables import APPEND_ONLY, Case, DraftRecord
+from plugin.reports import check_report, take_report
+from plugin.tables import APPEND_ONLY, Case, DraftRecord, SignOff
 
 AT = datetime(2026, 1, 6, 9, 30, tzinfo=UTC)
 ADA = Patient("PAT-1", "HOSP", "Example", "Ada", date(1961, 4, 2), "female")
@@ -129,6 +130,19 @@ def a_draft(*sections: tuple[str, str]) -> Draft:
     """A draft of these (title, text) sections."""
     told = sections or (("Findings", "The lungs are clear."), ("Impression", "No acute abnormality."))
     return Draft(tuple(Sentence(title, text) for title, text in told), CARD)
+
+
+def see_report(
+    session: Session,
+    report: SignedReport,
+    evidence: str,
+    actor: str,
+    message_id: int | None = None,
+    jobs: Jobs | None = None,
+) -> SignOff | None:
+    """See a human's report as the intake does: looked at first, then taken. Raises Mismatch."""
+    check_report(session, report)
+    return take_report(session, report, evidence, actor, message_id, enqueue=(jobs or Jobs()).enqueue)
 
 
 def store_draft(session: Session, case: Case, draft: Draft | None = None) -> DraftRecord:

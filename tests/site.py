@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,15 +16,16 @@ import sqlalchemy as sa
 
 from connectors.dicomweb.client import DicomwebClient
 from connectors.dicomweb.uids import new_uid
-from connectors.exchange import Coding, Order, OrderAction, Patient, Practitioner
+from connectors.exchange import Coding, Order, OrderAction, Patient, Practitioner, ReportStatus
 from connectors.fhir.client import FhirClient
 from connectors.sandbox.fhir import FhirServer
 from connectors.sandbox.pacs import SandboxPacs
 from connectors.sandbox.ris import Ris
 from model.load import SCRIPTED_WEIGHTS
+from plugin.messages import MessageQuery, find_messages
 from plugin.serve import Service
 from plugin.settings import Settings
-from plugin.tables import Case, DraftRecord, SignOff
+from plugin.tables import AuditLeaf, Case, DraftRecord, Message, SignOff
 from tests.dicom import ct_series, encoded, phantom
 
 Found = TypeVar("Found")
@@ -152,6 +154,30 @@ class Site:
             return list(
                 session.scalars(sa.select(SignOff).where(SignOff.case_id == case.id).order_by(SignOff.id))
             )
+
+    def sign(self, order: Order, text: str, *, status: ReportStatus = ReportStatus.FINAL) -> None:
+        """A radiologist's report, sent by the RIS."""
+        self.ris.sign(order, text, RADIOLOGIST, at=datetime.now(UTC), status=status)
+
+    def actions(self, case: Case) -> list[str]:
+        """What the log says of a case, in order."""
+        chosen = sa.select(AuditLeaf.action).where(AuditLeaf.case_id == case.id)
+        with self.database.read() as session:
+            return list(session.scalars(chosen.order_by(AuditLeaf.position)))
+
+    def messages(self, order: Order, direction: str) -> list[Message]:
+        """The messages about an order, oldest first."""
+        with self.database.read() as session:
+            query = MessageQuery(accession=order.accession, direction=direction)
+            return list(reversed(find_messages(session, query)))
+
+    def waits(self) -> list[float]:
+        """How long each attempt to send that failed made its message wait, in seconds, oldest first."""
+        chosen = sa.select(AuditLeaf.at, AuditLeaf.entry).where(AuditLeaf.action == "message.waits")
+        with self.database.read() as session:
+            rows = session.execute(chosen.order_by(AuditLeaf.position)).all()
+        again = [datetime.fromisoformat(json.loads(entry)["details"]["again_at"]) for _, entry in rows]
+        return [(until - at).total_seconds() for until, (at, _) in zip(again, rows, strict=True)]
 
     def reports(self, case: Case) -> list[dict[str, Any]]:
         """Every DiagnosticReport on the FHIR server that carries our identifier of this case."""

@@ -11,6 +11,7 @@ branch_labels = None
 depends_on = None
 
 SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+BY_CODE_POINT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 MOMENT = sa.DateTime(timezone=True)
 INDEXES = (
     ("messages", ("received_at",)),
@@ -63,6 +64,7 @@ def upgrade() -> None:
         sa.Column("message_type", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("draft_id", SERIAL, nullable=True),
         sa.Column("replay_of", SERIAL, nullable=True),
         sa.Column("pruned_at", MOMENT, nullable=True),
         sa.Column("body_bytes", sa.Integer(), nullable=False),
@@ -70,6 +72,7 @@ def upgrade() -> None:
         sa.Column("ack", sa.LargeBinary(), nullable=False),
         sa.Column("application_ack", sa.LargeBinary(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["draft_id"], ["drafts.id"], name=op.f("fk_messages_draft_id")),
         sa.CheckConstraint("direction IN ('in', 'out')", name=op.f("ck_messages_direction")),
         sa.ForeignKeyConstraint(["replay_of"], ["messages.id"], name=op.f("fk_messages_replay_of")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_messages")),
@@ -80,7 +83,7 @@ def upgrade() -> None:
         sa.Column("ordinal", sa.Integer(), nullable=False),
         sa.Column("accession", sa.Text(), nullable=False),
         sa.Column("patient_identifier", sa.Text(), nullable=False),
-        sa.Column("patient_name", sa.Text(), nullable=False),
+        sa.Column("patient_name", BY_CODE_POINT, nullable=False),
         sa.ForeignKeyConstraint(["message_id"], ["messages.id"], name=op.f("fk_message_subjects_message_id")),
         sa.PrimaryKeyConstraint("message_id", "ordinal", name=op.f("pk_message_subjects")),
     )
@@ -137,6 +140,7 @@ def downgrade() -> None:
     op.rename_table("messages", "messages_after")
     if op.get_bind().dialect.name == "postgresql":
         op.execute("ALTER TABLE messages_after DROP CONSTRAINT fk_messages_replay_of")
+        op.execute("ALTER TABLE messages_after DROP CONSTRAINT fk_messages_draft_id")
         op.execute("ALTER TABLE message_subjects DROP CONSTRAINT fk_message_subjects_message_id")
         op.execute("ALTER TABLE messages_after DROP CONSTRAINT pk_messages")
     op.create_table(

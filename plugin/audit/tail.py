@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from plugin.audit.tree import Frontier
@@ -16,10 +15,10 @@ class Tail:
     def __init__(self, tree: Frontier) -> None:
         self.tree = tree
         """The tree with every leaf that was appended here."""
-        self.leaves: list[Mapping[str, Any]] = []
-        """Rows of the table of leaves, in order."""
+        self.leaves: list[dict[str, Any]] = []
+        """Rows of the table of leaves that are not written yet, in order."""
 
-    def append(self, row: Mapping[str, Any], leaf: bytes) -> None:
+    def append(self, row: dict[str, Any], leaf: bytes) -> None:
         """Add one leaf. leaf: its 32-byte hash."""
         self.tree = self.tree.append(leaf)
         self.leaves.append(row)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from threading import Thread
 
 import pytest
 import sqlalchemy as sa
 
 from connectors.hl7.ack import read_ack
-from connectors.hl7.identifiers import Places
+from connectors.sandbox.ris import order_message
 from plugin.audit.verify import verify
 from plugin.casework import Job
 from plugin.db import Database
 from plugin.intake import Intake
 from plugin.migrate import migrate
 from plugin.tables import Message
+from tests.site import new_order
 
+AT = datetime(2026, 1, 6, 9, 30, tzinfo=UTC)
 ORDER = (
     b"MSH|^~\\&|%bRIS|H|PRELIM||20260106093000||ORM^O01|M%b1|P|2.3.1\r"
     b"PID|1||P1^^^H||Example%b^Robin\rORC|NW|1\rOBR|1|||24627-2^CT^LN||||||||||||||A%b1\r"
@@ -35,11 +39,38 @@ def test_a_nul_anywhere_is_refused_for_good_and_kept(database: Database, place: 
     """PostgreSQL stores no NUL in text: the message gets AE, not AR, and is kept byte for byte."""
     body = ORDER % tuple(b"\x00" if index == place else b"" for index in range(4))
     jobs: list[Job] = []
-    intake = Intake(database, lambda _session, job: jobs.append(job), Places())
-    ack = read_ack(intake.receive(body, "127.0.0.1:1"))
+    intake = Intake(database, lambda _session, job: jobs.append(job))
+    ack = read_ack(b"".join(intake.receive(body, "127.0.0.1:1").in_order))
     with database.read() as session:
         (kept,) = session.scalars(sa.select(Message))
         assert verify(session).verified
     assert kept.body == body
     assert (ack.code, kept.state) in {("AE", "REFUSED"), ("AA", "PROCESSED")}
     assert jobs == []
+
+
+def test_processes_that_take_messages_at_once_number_them_apart(
+    database: Database, postgres_url: str
+) -> None:
+    """Two listeners over one database: every order of both is taken, each under a number of its own."""
+    other = Database(postgres_url)
+    codes: list[str] = []
+
+    def take(own: Database, name: str) -> None:
+        intake = Intake(own, lambda _session, _job: None)
+        for number in range(40):
+            order = new_order(study_instance_uid="")
+            (reply,) = intake.receive(order_message(order, f"{name}{number}", AT), "10.0.0.1:1").in_order
+            codes.append(read_ack(reply).code.value)
+
+    threads = [Thread(target=take, args=(own, name)) for own, name in ((database, "X"), (other, "Y"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    other.close()
+    with database.read() as session:
+        kept = session.scalars(sa.select(Message.id).order_by(Message.id)).all()
+        assert verify(session).verified
+    assert codes == ["AA"] * 80
+    assert list(kept) == list(range(1, 81))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -16,14 +17,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy.orm import Session
 
-from connectors.exchange import OrderAction, Patient, ReportStatus
+from connectors.exchange import OrderAction, Patient, ReportDocument, ReportStatus
 from plugin.audit.verify import verify
 from plugin.cases import MOVES, OURS_TO_DRAFT, CaseState, ForbiddenMove, check_move
 from plugin.casework import Job, find_case, move, open_case
 from plugin.db import Database
 from plugin.orders import take_order, take_study
 from plugin.replay import NotReplayable, replay_case
-from plugin.reports import Mismatch, take_report
+from plugin.reports import Mismatch
 from plugin.tables import AuditLeaf, Case, Study
 from tests.case_samples import (
     ADA,
@@ -36,6 +37,7 @@ from tests.case_samples import (
     a_study,
     an_order,
     fresh_database,
+    see_report,
     state_of,
     store_draft,
 )
@@ -235,6 +237,7 @@ def test_a_cancellation_stops_every_case_that_no_human_closed(database: Database
         case = take_order(session, an_order(), Jobs().enqueue, ACTOR)
         case.state = state.value
         take_order(session, an_order(action=OrderAction.CANCEL), Jobs().enqueue, ACTOR)
+    with database.read() as session:
         last = session.scalars(sa.select(AuditLeaf.action).order_by(AuditLeaf.position.desc())).first()
     stopped = S.CANCELLED in MOVES[state]
     assert state_of(database) is (S.CANCELLED if stopped else state)
@@ -280,18 +283,31 @@ def test_no_draft_is_made_where_a_human_has_reported_first(database: Database) -
     """A report for an unknown accession opens the case as SIGNED; what comes late asks for nothing."""
     jobs = Jobs()
     with database.write() as session:
-        take_report(session, a_report(), "message 1:0", ACTOR)
+        see_report(session, a_report(), "message 1:0", ACTOR)
         take_order(session, an_order(), jobs.enqueue, ACTOR)
         take_study(session, a_study(), jobs.enqueue, ACTOR)
     assert (state_of(database), jobs.asked) == (S.SIGNED, [])
 
 
+def test_a_report_that_is_a_document_is_told_by_its_hash(database: Database) -> None:
+    """A signed PDF signs the case; the log holds its type, hash and size, and none of its content."""
+    document = ReportDocument("application/pdf", "ab" * 32, 4711)
+    with database.write() as session:
+        see_report(session, a_report(text="", documents=(document,)), "message 1:0", ACTOR)
+    assert state_of(database) is S.SIGNED
+    with database.read() as session:
+        entry = session.scalars(sa.select(AuditLeaf.entry).where(AuditLeaf.action == "report.seen")).one()
+    assert json.loads(entry)["details"]["documents"] == [
+        {"media_type": "application/pdf", "sha256": "ab" * 32, "size_bytes": 4711}
+    ]
+
+
 def test_the_same_evidence_counts_once(database: Database) -> None:
     """A report that was seen is recorded once for one channel and evidence."""
     with database.write() as session:
-        assert take_report(session, a_report(), "message 1:0", ACTOR) is not None
-        assert take_report(session, a_report(), "message 1:0", ACTOR) is None
-        assert take_report(session, a_report(channel="fhir"), "message 1:0", ACTOR) is not None
+        assert see_report(session, a_report(), "message 1:0", ACTOR) is not None
+        assert see_report(session, a_report(), "message 1:0", ACTOR) is None
+        assert see_report(session, a_report(channel="fhir"), "message 1:0", ACTOR) is not None
 
 
 @pytest.mark.parametrize("change", [{"patient": BEN}, {"study_instance_uid": OTHER_UID}])
@@ -302,7 +318,7 @@ def test_a_report_of_another_patient_or_study_signs_nothing(
     with database.write() as session:
         take_order(session, an_order(), Jobs().enqueue, ACTOR)
     with pytest.raises(Mismatch), database.write() as session:
-        take_report(session, a_report(**change), "message 1:0", ACTOR)
+        see_report(session, a_report(**change), "message 1:0", ACTOR)
     assert state_of(database) is S.RECEIVED
 
 
@@ -321,7 +337,7 @@ def test_only_a_signature_signs(database: Database, report: object, state: CaseS
     """The case moves as the verdict says, and stays where it is on anything that is no human's word."""
     with database.write() as session:
         take_order(session, an_order(), Jobs().enqueue, ACTOR)
-        take_report(session, report, "message 1:0", ACTOR)  # type: ignore[arg-type]
+        see_report(session, report, "message 1:0", ACTOR)  # type: ignore[arg-type]
     assert state_of(database) is state
 
 
@@ -367,8 +383,11 @@ class Histories(RuleBasedStateMachine):
         """The rule of decision 0006, read from the tables themselves at the moment of asking."""
         session.flush()
         case = session.get_one(Case, job.case_id)
-        assert (job.kind, job.number) == ("draft", case.draft_number)
-        assert case.state == S.READY
+        assert job.number == case.draft_number
+        if job.kind in {"withdraw", "conclude"}:
+            assert case.state == {"withdraw": S.CANCELLED, "conclude": S.SUPERSEDED}[job.kind]
+            return
+        assert (job.kind, case.state) == ("draft", S.READY)
         order = case.order
         study = session.get_one(Study, case.study_instance_uid)
         assert study.patient_identifier == order["patient"]["identifier"]
@@ -429,7 +448,7 @@ class Histories(RuleBasedStateMachine):
         )
         try:
             with self.database.write() as session:
-                take_report(session, report, f"message {self.evidence}:0", ACTOR)
+                see_report(session, report, f"message {self.evidence}:0", ACTOR)
         except Mismatch:
             pass
 

@@ -22,7 +22,9 @@ from plugin.audit.log import record
 from plugin.cases import CaseState
 from plugin.casework import Job
 from plugin.db import Database
+from plugin.incoming import Rules
 from plugin.intake import Intake, UnknownMessage
+from plugin.messages import subjects_of
 from plugin.orders import take_study
 from plugin.tables import AuditLeaf, Case, Message, SignOff
 from tests.case_samples import BEN, ROSA, Jobs, a_study, an_order, fresh_database, holds, state_of
@@ -44,7 +46,7 @@ def jobs() -> Jobs:
 
 @pytest.fixture
 def intake(database: Database, jobs: Jobs) -> Intake:
-    return Intake(database, jobs.enqueue, Places())
+    return Intake(database, jobs.enqueue)
 
 
 def ordering(control_id: str = "M1", **changes: Any) -> bytes:
@@ -84,9 +86,19 @@ def with_msh(body: bytes, **fields: str) -> bytes:
     return b"|".join(parts) + b"\r" + rest
 
 
+def taken(intake: Intake, body: bytes, peer: str = PEER) -> bytes:
+    """What goes back for one message."""
+    return b"".join(intake.receive(body, peer).in_order)
+
+
 def kept(database: Database) -> list[Message]:
     with database.read() as session:
         return list(session.scalars(sa.select(Message).order_by(Message.id)).all())
+
+
+def accessions(database: Database, message: Message) -> list[str]:
+    with database.read() as session:
+        return [subject.accession for subject in subjects_of(session, message.id)]
 
 
 def count(database: Database, table: Any) -> int:
@@ -112,7 +124,7 @@ def test_an_accepted_message_is_committed_before_it_is_answered(
     event.listen(Session, "before_commit", look)
     event.listen(Session, "after_commit", look)
     try:
-        answer = read_ack(intake.receive(ordering(), PEER))
+        answer = read_ack(taken(intake, ordering(), PEER))
     finally:
         event.remove(Session, "before_commit", look)
         event.remove(Session, "after_commit", look)
@@ -135,7 +147,7 @@ def test_no_answer_leaves_when_the_commit_fails(database: Database, intake: Inta
 
     event.listen(Session, "before_commit", full)
     try:
-        answer = read_ack(intake.receive(ordering(), PEER))
+        answer = read_ack(taken(intake, ordering(), PEER))
     finally:
         event.remove(Session, "before_commit", full)
     assert (answer.code, answer.control_id) == ("AR", "M1")
@@ -145,17 +157,17 @@ def test_no_answer_leaves_when_the_commit_fails(database: Database, intake: Inta
 def test_a_database_that_refuses_to_write_is_a_retryable_nack(tmp_path: Path, jobs: Jobs) -> None:
     """AR and nothing stored; the same message is taken once the database can be written."""
     with fresh_database(tmp_path) as database:
-        intake = Intake(database, jobs.enqueue, Places())
+        intake = Intake(database, jobs.enqueue)
 
         def read_only(connection: Any, *_: object) -> None:
             connection.execute("PRAGMA query_only = ON")
 
         event.listen(database.engine, "connect", read_only)
-        assert read_ack(intake.receive(ordering(), PEER)).code == "AR"
+        assert read_ack(taken(intake, ordering(), PEER)).code == "AR"
         event.remove(database.engine, "connect", read_only)
         database.engine.dispose()
         assert kept(database) == []
-        assert read_ack(intake.receive(ordering(), PEER)).code == "AA"
+        assert read_ack(taken(intake, ordering(), PEER)).code == "AA"
 
 
 def test_a_database_that_is_away_is_cr_in_enhanced_mode(database: Database, intake: Intake) -> None:
@@ -165,7 +177,7 @@ def test_a_database_that_is_away_is_cr_in_enhanced_mode(database: Database, inta
         raise sa.exc.OperationalError("BEGIN", {}, sqlite3.OperationalError("locked"))
 
     event.listen(database.engine, "begin", away)
-    code = read_ack(intake.receive(with_msh(ordering(), f15="AL"), PEER)).code
+    code = read_ack(taken(intake, with_msh(ordering(), f15="AL"), PEER)).code
     event.remove(database.engine, "begin", away)
     assert code == "CR"
     assert kept(database) == []
@@ -177,9 +189,9 @@ def test_a_copy_gets_the_same_answer_and_changes_nothing(
     """The same sender, MSH-10 and body: the stored ack byte for byte, and one leaf."""
     with database.write() as session:
         take_study(session, a_study(), jobs.enqueue, "archive")
-    first = intake.receive(ordering(), PEER)
+    first = taken(intake, ordering(), PEER)
     before = actions(database)
-    assert intake.receive(ordering(), "10.0.0.9:1") == first
+    assert taken(intake, ordering(), "10.0.0.9:1") == first
     assert actions(database) == [*before, "message.repeated"]
     assert (len(kept(database)), count(database, Case), len(jobs.asked)) == (1, 1, 1)
 
@@ -188,40 +200,40 @@ def test_the_same_control_id_with_another_body_is_quarantined(
     database: Database, intake: Intake, jobs: Jobs
 ) -> None:
     """AE with ERR 205; it is kept and not applied, and so is its copy; the first still stands."""
-    first = intake.receive(ordering(), PEER)
+    first = taken(intake, ordering(), PEER)
     for _ in range(2):
-        answer = read_ack(intake.receive(ordering(accession="ACC2"), PEER))
+        answer = read_ack(taken(intake, ordering(accession="ACC2"), PEER))
         assert (answer.code, answer.error_code) == ("AE", "205")
     assert [row.state for row in kept(database)] == ["PROCESSED", "QUARANTINED", "QUARANTINED"]
     assert count(database, Case) == 1
-    assert intake.receive(ordering(), PEER) == first
+    assert taken(intake, ordering(), PEER) == first
 
 
 def test_the_same_control_id_of_another_sender_is_another_message(database: Database, intake: Intake) -> None:
     """MSH-3 and MSH-4 tell senders apart."""
-    intake.receive(ordering(), PEER)
-    assert read_ack(intake.receive(with_msh(ordering(accession="ACC2"), f4="OTHER"), PEER)).code == "AA"
+    taken(intake, ordering(), PEER)
+    assert read_ack(taken(intake, with_msh(ordering(accession="ACC2"), f4="OTHER"), PEER)).code == "AA"
     assert count(database, Case) == 2
 
 
 def test_messages_without_a_control_id_are_all_taken(database: Database, intake: Intake) -> None:
     """Without MSH-10 nothing can be recognised: each is applied, and applying twice opens one case."""
     for _ in range(2):
-        assert read_ack(intake.receive(ordering(""), PEER)).code == "AA"
+        assert read_ack(taken(intake, ordering(""), PEER)).code == "AA"
     assert (len(kept(database)), count(database, Case)) == (2, 1)
 
 
 def test_a_refused_message_that_was_mended_is_taken(database: Database, intake: Intake) -> None:
     """The sender keeps MSH-10 when it mends a message: only processed ones are remembered."""
-    assert read_ack(intake.receive(ordering(accession=""), PEER)).code == "AE"
-    assert read_ack(intake.receive(ordering(), PEER)).code == "AA"
+    assert read_ack(taken(intake, ordering(accession=""), PEER)).code == "AE"
+    assert read_ack(taken(intake, ordering(), PEER)).code == "AA"
     assert [row.state for row in kept(database)] == ["REFUSED", "PROCESSED"]
 
 
 @pytest.mark.parametrize("body", [b"", b"hello", b"<xml/>", b"\xff\xfeM\x00", b"MSH"], ids=repr)
 def test_what_cannot_be_read_is_rejected_and_kept(database: Database, intake: Intake, body: bytes) -> None:
     """AR, and the bytes as they came are stored for a person to look at."""
-    answer = read_ack(intake.receive(body, PEER))
+    answer = read_ack(taken(intake, body, PEER))
     assert (answer.code, answer.control_id) == ("AR", "")
     (row,) = kept(database)
     assert (row.body, row.state, row.sender, row.peer) == (body, "REFUSED", "", PEER)
@@ -230,10 +242,10 @@ def test_what_cannot_be_read_is_rejected_and_kept(database: Database, intake: In
 
 def test_an_unsupported_type_is_rejected_and_kept(database: Database, intake: Intake) -> None:
     """AR with ERR 200 at MSH-9 (table 0357), naming what is taken here."""
-    raw = intake.receive(with_msh(ordering(), f9="SIU^S12"), PEER)
+    raw = taken(intake, with_msh(ordering(), f9="SIU^S12"), PEER)
     answer = read_ack(raw)
     assert (answer.code, answer.error_code) == ("AR", "200")
-    assert parse(raw).first("ERR").value(2) == "MSH"
+    assert parse(raw).first("ERR").value(1) == "MSH"
     assert "ORM^O01" in answer.text
     (row,) = kept(database)
     assert (row.message_type, row.state) == ("SIU^S12", "REFUSED")
@@ -245,7 +257,7 @@ def test_a_missing_accession_is_an_error_that_names_the_setting(
 ) -> None:
     """AE with ERR 101, where it was looked for, and what to set; the message is kept."""
     body = ordering(accession="") if mode == "order" else signing(accession="")
-    answer = read_ack(intake.receive(body, PEER))
+    answer = read_ack(taken(intake, body, PEER))
     assert (answer.code, answer.error_code) == ("AE", "101")
     assert "setting for accession places" in answer.text
     (row,) = kept(database)
@@ -261,7 +273,7 @@ def test_every_order_of_a_message_is_applied(database: Database, intake: Intake)
     one = ordering().decode()
     groups = one[one.index("ORC|") :]
     body = one + groups.replace("ACC1", "ACC2") + groups.replace("ACC1", "ACC3")
-    assert read_ack(intake.receive(body.encode(), PEER)).code == "AA"
+    assert read_ack(taken(intake, body.encode(), PEER)).code == "AA"
     assert count(database, Case) == 3
     assert actions(database)[-1] == "message.processed"
 
@@ -274,10 +286,10 @@ def two_reports(second: str) -> bytes:
 
 def test_one_report_that_does_not_fit_takes_all_of_them_back(database: Database, intake: Intake) -> None:
     """Nothing of a message is applied when one of its reports is of another patient; the message is kept."""
-    intake.receive(ordering(), PEER)
-    intake.receive(ordering("M0", accession="ACC2", patient=BEN), PEER)
+    taken(intake, ordering(), PEER)
+    taken(intake, ordering("M0", accession="ACC2", patient=BEN), PEER)
     before = actions(database)
-    answer = read_ack(intake.receive(two_reports("ACC2"), PEER))
+    answer = read_ack(taken(intake, two_reports("ACC2"), PEER))
     assert (answer.code, answer.error_code) == ("AE", "204")
     assert state_of(database, "ACC1") is CaseState.RECEIVED
     assert count(database, SignOff) == 0
@@ -288,21 +300,24 @@ def test_one_report_that_does_not_fit_takes_all_of_them_back(database: Database,
 
 def test_several_reports_of_a_message_all_sign(database: Database, intake: Intake) -> None:
     """One report dictated for two cases signs both."""
-    intake.receive(ordering(), PEER)
-    intake.receive(ordering("M0", accession="ACC2"), PEER)
-    assert read_ack(intake.receive(two_reports("ACC2"), PEER)).code == "AA"
+    taken(intake, ordering(), PEER)
+    taken(intake, ordering("M0", accession="ACC2"), PEER)
+    assert read_ack(taken(intake, two_reports("ACC2"), PEER)).code == "AA"
     assert {state_of(database, name) for name in ("ACC1", "ACC2")} == {CaseState.SIGNED}
 
 
 def test_a_replay_is_a_new_message_linked_to_the_original(database: Database, intake: Intake) -> None:
     """It is applied anew with the settings of now; the log says who and why."""
-    intake.receive(ordering(accession="", filler_order_number="FILL-9"), PEER)
-    mended = Intake(database, Jobs().enqueue, Places(accession=("OBR-18", "OBR-3")))
-    assert read_ack(mended.replay(1, "The site writes OBR-3.", "operator:ada")).code == "AA"
+    taken(intake, ordering(accession="", filler_order_number="FILL-9"), PEER)
+    mended = Intake(
+        database, Jobs().enqueue, {"default": Rules(places=Places(accession=("OBR-18", "OBR-3")))}
+    )
+    (answer,) = mended.replay(1, "The site writes OBR-3.", "operator:ada").in_order
+    assert read_ack(answer).code == "AA"
     rows = kept(database)
-    assert [(row.state, row.replay_of, row.accession) for row in rows] == [
-        ("REFUSED", None, ""),
-        ("PROCESSED", 1, "FILL-9"),
+    assert [(row.state, row.replay_of, accessions(database, row)) for row in rows] == [
+        ("REFUSED", None, []),
+        ("PROCESSED", 1, ["FILL-9"]),
     ]
     assert rows[1].body == rows[0].body
     with database.read() as session:
@@ -313,8 +328,8 @@ def test_a_replay_is_a_new_message_linked_to_the_original(database: Database, in
 
 def test_a_processed_message_can_be_replayed_and_signs_once_more(database: Database, intake: Intake) -> None:
     """A replay is not taken for a copy; what follows it is still compared with the original."""
-    intake.receive(signing(), PEER)
-    assert read_ack(intake.replay(1, "again", "operator:ada")).code == "AA"
+    taken(intake, signing(), PEER)
+    assert read_ack(b"".join(intake.replay(1, "again", "operator:ada").in_order)).code == "AA"
     assert (count(database, SignOff), state_of(database)) == (2, CaseState.SIGNED)
 
 
@@ -334,7 +349,7 @@ def test_a_sender_gets_the_answers_that_it_wants(
 ) -> None:
     """MSH-15 and MSH-16 choose; a message that wants no answer is taken and kept all the same."""
     for body, expected in ((ordering("M1"), good), (ordering("M2", accession=""), bad)):
-        answer = intake.receive(with_msh(body, f15=accept, f16=application), PEER)
+        answer = taken(intake, with_msh(body, f15=accept, f16=application), PEER)
         assert (read_ack(answer).code if answer else None) == expected
     assert [row.state for row in kept(database)] == ["PROCESSED", "REFUSED"]
     assert kept(database)[0].ack == b"" or good
@@ -349,7 +364,7 @@ def test_an_error_that_nobody_foresaw_is_ae_and_the_message_is_kept(database: Da
 
     with database.write() as session:
         take_study(session, a_study(), broken, "archive")
-    answer = read_ack(Intake(database, broken, Places()).receive(ordering(), PEER))
+    answer = read_ack(taken(Intake(database, broken), ordering(), PEER))
     assert (answer.code, answer.error_code) == ("AE", "207")
     (row,) = kept(database)
     assert (row.state, row.body) == ("REFUSED", ordering())
@@ -360,16 +375,16 @@ def test_an_error_that_nobody_foresaw_is_ae_and_the_message_is_kept(database: Da
 
 def test_a_signed_report_signs_and_what_is_ours_does_not(database: Database, intake: Intake) -> None:
     """An ORU of our own, come back from the RIS, moves nothing."""
-    intake.receive(ordering(), PEER)
+    taken(intake, ordering(), PEER)
     ours = with_msh(signing("M2"), f3="PRELIM")
-    assert read_ack(intake.receive(ours, PEER)).code == "AA"
+    assert read_ack(taken(intake, ours, PEER)).code == "AA"
     assert state_of(database) is CaseState.RECEIVED
-    intake.receive(signing("M3"), PEER)
+    taken(intake, signing("M3"), PEER)
     assert state_of(database) is CaseState.SIGNED
 
 
 def test_a_cancelled_order_is_remembered(database: Database, intake: Intake) -> None:
     """ORC-1 OC cancels the case that NW opened."""
-    intake.receive(ordering(), PEER)
-    intake.receive(ordering("M2", action=OrderAction.CANCEL), PEER)
+    taken(intake, ordering(), PEER)
+    taken(intake, ordering("M2", action=OrderAction.CANCEL), PEER)
     assert state_of(database) is CaseState.CANCELLED

@@ -12,7 +12,6 @@ import sqlalchemy as sa
 
 from connectors.dicomweb.client import DicomwebClient
 from connectors.exchange import Patient, ReportStatus
-from connectors.hl7.identifiers import Places
 from connectors.sandbox.pacs import SandboxPacs
 from connectors.sandbox.ris import order_message, report_message
 from model.study import Draft, Drafter, Unfit
@@ -99,8 +98,8 @@ def test_no_message_leaves_its_patient_in_the_log(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Good, clashing, mismatching, incomplete and unreadable messages are told without their content."""
-    intake = Intake(database, Jobs().enqueue, Places())
-    answers = [intake.receive(body, "127.0.0.1:1") for body in messages().values()]
+    intake = Intake(database, Jobs().enqueue)
+    answers = [b"".join(intake.receive(body, "127.0.0.1:1").in_order) for body in messages().values()]
     assert {answer.split(b"MSA|")[1][:2] for answer in answers} == {b"AA", b"AE", b"AR"}
     assert_silent(told(database, caplog))
 
@@ -119,7 +118,7 @@ def test_a_database_that_fails_quotes_nothing(database: Database, caplog: pytest
             session, a_study(ACCESSION, patient=PLANTED, study_instance_uid=UID), Jobs().enqueue, "archive"
         )
     for enqueue in (refused, broken):
-        Intake(database, enqueue, Places()).receive(messages()["good"], "127.0.0.1:1")
+        Intake(database, enqueue).receive(messages()["good"], "127.0.0.1:1")
     text = told(database, caplog)
     assert "OperationalError" in text
     assert "ValueError" in text
@@ -133,6 +132,9 @@ class Unwilling(Drafter):
 
     def draft(self, volume: object, context: object) -> Draft:  # type: ignore[override]
         raise Unfit("It is not a chest.")
+
+    def conclude(self, findings: str, context: object) -> Draft:
+        raise Unfit("It concludes nothing.")
 
 
 @pytest.mark.parametrize("archive", ["empty", "away"])

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.dicomweb.pixels import Series
-from connectors.exchange import Coding, Order, OrderAction, Patient, Practitioner
+from connectors.exchange import Coding, Order, OrderAction, Patient, Practitioner, PriorReport
 from plugin.translate import context, order_from_json, order_to_json
 from tests.case_samples import ADA, an_order
 
@@ -36,6 +36,10 @@ ORDERS = st.builds(
     priority=TEXT,
     ordering_provider=PEOPLE,
     ordered_at=st.none() | MOMENTS,
+    laterality=st.sampled_from(["", "left", "right", "bilateral"]),
+    prior_reports=st.lists(
+        st.builds(PriorReport, st.none() | st.dates(), st.builds(Coding, TEXT, TEXT, TEXT), TEXT), max_size=2
+    ).map(tuple),
 )
 
 
@@ -48,6 +52,13 @@ def test_an_order_comes_back_from_json_as_it_was(order: Order) -> None:
     assert (back.ordered_at and back.ordered_at.utcoffset()) == (
         order.ordered_at and order.ordered_at.utcoffset()
     )
+
+
+def test_an_order_that_was_stored_before_sides_and_priors_were_read_still_loads() -> None:
+    """Keys that an older version did not write are empty."""
+    kept = order_to_json(an_order())
+    del kept["laterality"], kept["prior_reports"]
+    assert order_from_json(kept) == an_order()
 
 
 def a_series(taken: date | None, patient: Patient = ADA) -> Series:

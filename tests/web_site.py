@@ -30,12 +30,15 @@ from plugin import translate
 from plugin.cases import CaseState
 from plugin.casework import Job, find_case, hold, move
 from plugin.db import Database, now
+from plugin.intake import Intake
 from plugin.migrate import migrate
 from plugin.orders import take_order, take_study
-from plugin.reports import latest_draft, take_report
+from plugin.pipeline import rules
+from plugin.reports import latest_draft
 from plugin.settings import Settings
 from plugin.tables import AuditLeaf, Case, Picture
 from plugin.web.app import create_app
+from tests.case_samples import see_report
 
 PATIENT = Patient("MRN1", "HOSP", "Doe", "Jane", date(1960, 5, 4), "female")
 SIGNER = Practitioner("R7", "Osei", "Kwame", "Dr.")
@@ -94,8 +97,9 @@ class WebSite:
             shutil.copy(_migrated(), path)
             self.database = Database(f"sqlite:///{path}")
         self.settings = Settings(database_url=self.database.url, **settings)
-        self.app = create_app(self.database, self.settings)
         self.jobs: list[Job] = []
+        self.intake = Intake(self.database, self._enqueue, rules(self.settings))
+        self.app = create_app(self.database, self.settings, self.intake)
 
     @property
     def client(self) -> FlaskClient:
@@ -185,7 +189,7 @@ class WebSite:
         signed_at = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
         seen = SignedReport(accession, patient, status, text, "hl7-oru", "RIS|HOSP", signer, signed_at)
         with self.database.write() as session:
-            take_report(session, seen, f"message {accession} {status}", "hl7/RIS")
+            see_report(session, seen, f"message {accession} {status}", "hl7/RIS")
 
     def move(self, case_id: str, state: CaseState, reason: str) -> None:
         """Move a case, with a reason."""

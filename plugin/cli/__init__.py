@@ -12,8 +12,9 @@ from plugin.cli.cases import case
 from plugin.cli.demo import demo
 from plugin.cli.doctor import doctor
 from plugin.cli.draft import draft
-from plugin.cli.messages import message, send
+from plugin.cli.messages import message
 from plugin.cli.output import Failure
+from plugin.cli.send import send
 from plugin.cli.serve import migrate, serve
 from plugin.migrate import OutOfDate
 from plugin.settings import SettingError

@@ -8,6 +8,7 @@ import click
 
 from plugin.cli.output import as_json, document, table
 from plugin.doctor import examine
+from plugin.listeners import Listener
 from plugin.settings import PREFIX, Settings, load
 
 
@@ -30,8 +31,17 @@ def _shown(settings: Settings) -> list[dict[str, str]]:
 
 def _text(value: object) -> str:
     if isinstance(value, tuple):
-        return ",".join(str(part) for part in value)
+        return ",".join(_text(part) for part in value)
+    if isinstance(value, Listener):
+        return f"{value.name} ({_own(value)})"
     return "" if value is None else str(value)
+
+
+def _own(listener: Listener) -> str:
+    """What a listener has that is not the default, beside its name."""
+    told = ((spec.name, getattr(listener, spec.name), spec.default) for spec in fields(Listener))
+    own = [f"{name} {_text(value)}" for name, value, default in told if name != "name" and value != default]
+    return ", ".join(own) or "as by default"
 
 
 @click.command()

@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 from dataclasses import replace
+from typing import Any
 
 import click
 
@@ -39,17 +40,23 @@ def serve(only: tuple[str, ...], worker_name: str, as_json: bool) -> None:
         signal.signal(number, lambda *_: stop.set())
     service = Service(settings, only or PARTS)
     service.start()
-    where = {
+    first = settings.hl7_listeners[0]
+    where: dict[str, Any] = {
         "parts": list(only or PARTS),
-        "mllp": f"{settings.mllp_host}:{service.mllp_port}" if service.mllp_port else None,
+        "mllp": f"{first.host}:{service.mllp_port}" if service.mllp_port else None,
+        "listeners": {
+            listener.name: f"{listener.host}:{service.mllp_ports[listener.name]}"
+            for listener in settings.hl7_listeners
+            if listener.name in service.mllp_ports
+        },
         "pages": f"http://{settings.http_host}:{service.http_port}/" if service.http_port else None,
     }
     if as_json:
         document(where)
     else:
         click.echo(f"Serving {', '.join(only or PARTS)}.")
-        if where["mllp"]:
-            click.echo(f"  HL7 over MLLP   {where['mllp']}")
+        for name, place in where["listeners"].items():
+            click.echo(f"  HL7 over MLLP   {place}{'' if name == 'default' else f' ({name})'}")
         if where["pages"]:
             click.echo(f"  pages           {where['pages']}")
     stop.wait()

@@ -1,1 +1,1 @@
-"""The pages: server-rendered, read-only, and nothing fetched from elsewhere."""
+"""The pages: server-rendered, nothing fetched from elsewhere, and one form, which replays a message."""

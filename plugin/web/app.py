@@ -7,15 +7,17 @@ import traceback
 from pathlib import Path
 
 from flask import Flask, Response, abort, jsonify, make_response, render_template, request
-from werkzeug.exceptions import HTTPException, SecurityError
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, SecurityError
 
 from plugin.cases import CaseState
 from plugin.db import Database
+from plugin.intake import Intake
 from plugin.settings import Settings
-from plugin.web import audit, case, health, worklist
+from plugin.web import audit, case, health, message, messages, worklist
+from plugin.web.forms import Refused
 from plugin.web.leaf import readable
 from plugin.web.parameters import BadQuery
-from plugin.web.words import STATES, shortened, shown_text
+from plugin.web.words import DIRECTIONS, MESSAGE_STATES, STATES, shortened, shown_text
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; form-action 'self'; "
@@ -26,50 +28,65 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 METHODS = ("GET", "HEAD")
+WRITING = frozenset({"message.replay"})
+"""The endpoints that take a form."""
+FORM_BYTES = 16 * 1024
 SENTENCES = {
     400: "The address cannot be answered as it is.",
     404: "There is nothing at this address.",
-    405: "The pages can be read and nothing else: only GET and HEAD are answered.",
+    405: "This address does not take this method: pages are read with GET and HEAD.",
+    413: "The form is too long.",
     500: "Something went wrong inside Prelim; its log says what. Nothing was changed.",
 }
 
 log = logging.getLogger(__name__)
 
 
-def create_app(database: Database, settings: Settings) -> Flask:
-    """The WSGI application over a migrated database. It only reads, except for the leaf of each case seen."""
+def create_app(database: Database, settings: Settings, intake: Intake | None = None) -> Flask:
+    """The WSGI application over a migrated database.
+
+    It only reads, except for the leaf of each case and message seen, and for the replay of a message.
+    intake: takes replayed messages; without it the pages replay none.
+    """
     app = Flask(__name__)
     # A method that we do not list must not be answered in our name.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     # A page on the internet may point its own name at our address (DNS rebinding): only our names count.
     app.config["TRUSTED_HOSTS"] = [*settings.http_hosts, settings.http_host]
+    app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = FORM_BYTES
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters["moment"] = shown_text
     app.jinja_env.globals["states"] = {state.value: STATES[state] for state in CaseState}
+    app.jinja_env.globals["message_states"] = MESSAGE_STATES
+    app.jinja_env.globals["directions"] = DIRECTIONS
     app.jinja_env.filters["readable"] = readable
     app.jinja_env.filters["shortened"] = shortened
     worklist.register(app, database)
     case.register(app, database, settings)
+    messages.register(app, database, settings)
+    message.register(app, database, settings, intake)
     audit.register(app, database)
     health.register(app, database)
     app.before_request(_only_reading)
     app.after_request(_harden)
     app.register_error_handler(BadQuery, _bad_query)
+    app.register_error_handler(Refused, _not_acted_on)
     app.register_error_handler(HTTPException, _refused)
     app.register_error_handler(Exception, _broken)
     return app
 
 
 def _only_reading() -> None:
-    if request.method not in METHODS:
+    if request.method not in METHODS and (request.method != "POST" or request.endpoint not in WRITING):
         abort(405)
 
 
 def _harden(answer: Response) -> Response:
-    answer.headers.update(HEADERS)
+    for name, value in HEADERS.items():
+        answer.headers.setdefault(name, value)
     # Every page may speak of a patient; the style sheet does not, and is asked for anew.
     answer.headers["Cache-Control"] = "no-cache" if request.endpoint == "static" else "no-store"
     return answer
@@ -79,6 +96,10 @@ def _bad_query(error: BadQuery) -> Response:
     return _answer(400, str(error))
 
 
+def _not_acted_on(error: Refused) -> Response:
+    return _answer(error.status, str(error))
+
+
 def _refused(error: HTTPException) -> Response:
     if isinstance(error, SecurityError):
         # Without a host that is ours no address can be written, so no page either.
@@ -86,7 +107,8 @@ def _refused(error: HTTPException) -> Response:
     status = error.code or 500
     answer = _answer(status, SENTENCES.get(status, error.name + "."))
     if status == 405:
-        answer.headers["Allow"] = ", ".join(METHODS)
+        allowed = error.valid_methods if isinstance(error, MethodNotAllowed) else None
+        answer.headers["Allow"] = ", ".join(allowed or METHODS)
     return answer
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Blueprint, Flask, Response, abort, jsonify, render_template, request
 
-from plugin.db import Database
+from plugin.db import Database, write_leaves
 from plugin.settings import Settings
 from plugin.tables import Case, DraftRecord, Picture
 from plugin.web.dossier import LEAVES, dossier
@@ -40,7 +40,7 @@ def register(app: Flask, database: Database, settings: Settings) -> None:
             if case is None:
                 abort(404)
             record_view(session, request, settings.web_user_header, case_id)
-            session.flush()
+            write_leaves(session)  # the page shows its own entry
             return dossier(session, case)
 
     @pages.get("/cases/<case_id>")

@@ -70,6 +70,15 @@ def _order(case: Case) -> dict[str, Any] | None:
         "placer_order_number": order.placer_order_number,
         "filler_order_number": order.filler_order_number,
         "requested_procedure_id": order.requested_procedure_id,
+        "laterality": order.laterality,
+        "prior_reports": [
+            {
+                "performed_on": prior.performed_on.isoformat() if prior.performed_on else None,
+                "procedure": prior.procedure.text or prior.procedure.code,
+                "text": prior.text,
+            }
+            for prior in order.prior_reports
+        ],
     }
 
 
@@ -89,6 +98,7 @@ def _draft(session: Session, row: DraftRecord) -> dict[str, Any]:
     ]
     return {
         "number": row.number,
+        "task": row.task,
         "status": row.status,
         "notice": row.notice,
         # The first picture of a slice is the one with its evidence.
@@ -104,6 +114,8 @@ def _draft(session: Session, row: DraftRecord) -> dict[str, Any]:
         "seconds": round(row.seconds, 3),
         "written_at": machine_moment(row.written_at),
         "published_at": machine_moment(row.published_at) or None,
+        "delivered_at": machine_moment(row.delivered_at) or None,
+        "withdrawn_at": machine_moment(row.withdrawn_at) or None,
         "reference": row.reference,
         "version": row.version,
         "url": row.url,

@@ -10,12 +10,13 @@ from sqlalchemy.orm import Session
 
 from plugin.cases import CaseState
 from plugin.db import Database, now
+from plugin.messages import DEAD_LETTERS
 from plugin.migrate import pending
-from plugin.tables import AuditHead, Case, Message
+from plugin.tables import AuditHead, Case
+from plugin.tally import count_places, waiting
 
 WAITING = (CaseState.RECEIVED, CaseState.READY, CaseState.DRAFTED)
 """States in which a case waits for a machine."""
-MESSAGE_STATES = ("PROCESSED", "REFUSED", "QUARANTINED")
 Sample = tuple[str, float]
 """Labels in braces (or nothing), and a value."""
 
@@ -38,9 +39,6 @@ def metrics(session: Session) -> str:
             sa.select(Case.state, sa.func.count(), sa.func.min(Case.updated_at)).group_by(Case.state)
         )
     }
-    messages = dict.fromkeys(MESSAGE_STATES, 0)
-    for state, number in session.execute(sa.select(Message.state, sa.func.count()).group_by(Message.state)):
-        messages[state] = number
     at = now()
     ages = {
         state.value: max(0.0, (at - cases[state.value][1]).total_seconds()) if state.value in cases else 0.0
@@ -53,7 +51,19 @@ def metrics(session: Session) -> str:
             "Cases by state.",
             _by_state({s.value: cases.get(s.value, (0,))[0] for s in CaseState}),
         ),
-        ("prelim_messages", "HL7 messages by state.", _by_state(messages)),
+        (
+            "prelim_messages",
+            "HL7 messages by direction and state.",
+            [
+                (f'{{direction="{way}",state="{state}"}}', float(number))
+                for (way, state), number in count_places(session).items()
+            ],
+        ),
+        (
+            "prelim_oldest_waiting_delivery_seconds",
+            "Seconds since the oldest message in the outbox was written; 0 when none waits.",
+            (("", oldest_delivery_seconds(session)),),
+        ),
         ("prelim_audit_entries", "Entries in the audit log.", (("", float(size)),)),
         (
             "prelim_oldest_waiting_case_seconds",
@@ -62,6 +72,20 @@ def metrics(session: Session) -> str:
         ),
     )
     return "".join(_family(name, meaning, samples) for name, meaning, samples in families)
+
+
+def oldest_delivery_seconds(session: Session) -> float:
+    """How long the oldest message in the outbox has waited; 0 when none waits."""
+    since = [one.since for one in waiting(session)]
+    return max(0.0, (now() - min(since)).total_seconds()) if since else 0.0
+
+
+def dead_letters(session: Session) -> dict[str, object]:
+    """What a person may have to deal with: counts by direction and state, and how long the outbox waits."""
+    counts: dict[str, dict[str, int]] = {}
+    for (way, state), number in count_places(session, DEAD_LETTERS).items():
+        counts.setdefault(way, {})[state] = number
+    return {**counts, "oldest_waiting_delivery_seconds": round(oldest_delivery_seconds(session), 3)}
 
 
 def _by_state(values: dict[str, int] | dict[str, float]) -> Iterable[Sample]:
@@ -85,7 +109,10 @@ def register(app: Flask, database: Database) -> None:
     @pages.get("/readyz")
     def ready() -> tuple[Response, int]:
         problem = not_ready(database)
-        return jsonify({"ready": not problem, "problem": problem}), 503 if problem else 200
+        if problem:
+            return jsonify({"ready": False, "problem": problem}), 503
+        with database.read() as session:
+            return jsonify({"ready": True, "problem": "", "messages": dead_letters(session)}), 200
 
     @pages.get("/metrics")
     def numbers() -> Response:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from plugin import messages
 from plugin.audit.log import moment
 from plugin.cases import CaseState
 from plugin.signoff import Verdict
@@ -68,6 +69,48 @@ CHANNELS = {
     "fhircast": "FHIRcast",
     "page": "Prelim page",
 }
+
+MESSAGE_STATES: dict[str, StateWords] = {
+    messages.REFUSED: StateWords(
+        "Refused",
+        "alarm",
+        "It could not be taken as it is.",
+        "Have the sender mend it and send it again, or mend the setting that the reason names and replay it.",
+    ),
+    messages.QUARANTINED: StateWords(
+        "Quarantined",
+        "alarm",
+        "Its sender used one MSH-10 for two different messages; this one was not applied.",
+        "Compare it with the earlier one under Related messages. Replay it only if what it says is to count.",
+    ),
+    messages.WAITING: StateWords(
+        "Waiting",
+        "waiting",
+        "It is in the outbox and is sent by itself.",
+        "Nothing needs to be done while its receiver answers; prelim doctor says whether it does.",
+    ),
+    messages.PROCESSED: StateWords("Processed", "done", "It was applied and acknowledged."),
+    messages.SENT: StateWords("Sent", "done", "Its receiver acknowledged it."),
+    messages.DROPPED: StateWords("Dropped", "stopped", "It was overtaken before it was sent."),
+}
+"""Those that a person may have to deal with first."""
+
+REFUSED_OUT = StateWords(
+    "Refused",
+    "alarm",
+    "Its receiver refused it.",
+    "Mend what the receiver's words name, there or here, then replay it.",
+)
+"""The words for a message of ours that was refused."""
+
+DIRECTIONS = {messages.IN: "In", messages.OUT: "Out"}
+
+
+def message_words(state: str, direction: str) -> StateWords:
+    """A message's state, for a person."""
+    if (state, direction) == (messages.REFUSED, messages.OUT):
+        return REFUSED_OUT
+    return MESSAGE_STATES[state]
 
 
 def shown_moment(at: datetime | None) -> str:

@@ -7,15 +7,20 @@ import socket
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from model.load import SCRIPTED_WEIGHTS
+from plugin.db import Database, now
+from plugin.intake import Intake
 from plugin.serve import Service
 from plugin.settings import SettingError, Settings
-from tests.site import sqlite
+from plugin.tables import Message
+from tests.case_samples import Jobs, fresh_url
+from tests.site import sqlite, until
 
 
 def settings(folder: Path, **changes: Any) -> Settings:
@@ -72,6 +77,36 @@ def test_a_stopped_service_leaves_nothing_running(tmp_path: Path) -> None:
     for port in ports:
         with socket.create_server(("127.0.0.1", port)):
             pass
+
+
+@pytest.mark.parametrize(("days", "erased"), [(1, True), (0, False)])
+def test_a_worker_erases_old_bodies_where_the_site_says_so(tmp_path: Path, days: int, erased: bool) -> None:
+    """PRELIM_MESSAGE_DAYS; 0 keeps everything and starts nothing."""
+    database = Database(fresh_url(tmp_path))
+    Intake(database, Jobs().enqueue).receive(b"no HL7", "127.0.0.1:1")
+    with database.write() as session:
+        row = session.get_one(Message, 1)
+        row.received_at, row.state = now() - timedelta(days=2), "PROCESSED"
+    peers = {
+        "dicomweb_url": "http://127.0.0.1:9",
+        "fhir_url": "http://127.0.0.1:9",
+        "model": SCRIPTED_WEIGHTS,
+    }
+    service = Service(settings(tmp_path, message_days=days, **peers), ("work",))
+    service.start()
+    try:
+
+        def pruned() -> bool:
+            with database.read() as session:
+                return session.get_one(Message, 1).pruned_at is not None
+
+        if erased:
+            until(pruned, "the body is erased")
+        assert ("prelim-pruning" in ours()) == erased
+    finally:
+        service.stop()
+    assert pruned() == erased
+    database.close()
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from connectors.exchange import Coding, Patient, ReportStatus
+from connectors.exchange import Coding, Patient, PriorReport, ReportStatus
 from plugin.audit.verify import verify
 from plugin.cases import CaseState
 from plugin.tables import Case, DraftRecord
@@ -211,3 +212,15 @@ def test_a_case_that_is_not_there_is_not_found_and_not_logged(site: WebSite, cas
     assert site.client.get(f"/cases/{case_id}").status_code == 404
     assert site.json(f"/api/cases/{case_id}", 404)["error"].endswith(".")
     assert site.leaves("case.viewed") == []
+
+
+def test_what_an_order_tells_of_side_and_earlier_reports_is_shown(site: WebSite) -> None:
+    """The reader sees the side that was ordered and every prior report, its words as text, not as markup."""
+    prior = PriorReport(date(2025, 3, 4), Coding("1", "CT thorax"), "No <b>effusion</b>.")
+    case_id = site.order("A1", laterality="left", prior_reports=(prior,))
+    page = site.get(f"/cases/{case_id}")
+    assert "<dt>Side</dt><dd>left</dd>" in page
+    assert "Prior report of 2025-03-04: CT thorax" in page
+    assert "No &lt;b&gt;effusion&lt;/b&gt;." in page
+    (told,) = site.json(f"/api/cases/{case_id}")["order"]["prior_reports"]
+    assert told["performed_on"] == "2025-03-04"

@@ -10,10 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from connectors.exchange import Patient
+from plugin import outbox
 from plugin.cases import CaseState
 from plugin.db import Database, now
 from plugin.settings import SettingError, Settings, load
-from plugin.tables import Case
+from plugin.tables import Case, Message
 from plugin.web.app import HEADERS, create_app
 from tests.web_site import WebSite
 
@@ -35,9 +36,17 @@ def secret_case(site: WebSite) -> str:
 
 
 def test_a_migrated_site_is_alive_and_ready(site: WebSite) -> None:
-    """Both answer 200."""
+    """Both answer 200; what waits for a person is counted by direction and state."""
     assert site.json("/healthz") == {"alive": True}
-    assert site.json("/readyz") == {"ready": True, "problem": ""}
+    assert site.json("/readyz") == {
+        "ready": True,
+        "problem": "",
+        "messages": {
+            "in": {"REFUSED": 0, "QUARANTINED": 0},
+            "out": {"WAITING": 0, "REFUSED": 0},
+            "oldest_waiting_delivery_seconds": 0.0,
+        },
+    }
 
 
 def test_a_database_without_tables_is_alive_and_not_ready(tmp_path: Path) -> None:
@@ -64,7 +73,7 @@ def test_metrics_count_every_state_and_the_log(site: WebSite) -> None:
     text = site.get("/metrics")
     for state in CaseState:
         assert f'prelim_cases{{state="{state}"}} 1\n' in text
-    assert 'prelim_messages{state="QUARANTINED"} 0\n' in text
+    assert 'prelim_messages{direction="in",state="QUARANTINED"} 0\n' in text
     size = len(site.json("/api/audit?limit=1000")["entries"])
     assert f"prelim_audit_entries {size}\n" in text
 
@@ -187,3 +196,24 @@ def test_only_the_names_of_the_settings_are_answered(tmp_path: Path, host: str, 
     """A request for a host name that is not ours is refused, so that no foreign page can read ours."""
     site = WebSite(tmp_path, http_hosts=("localhost", "127.0.0.1", "prelim.example"))
     assert site.client.get("/", headers={"Host": host}).status_code == status
+
+
+def test_messages_are_counted_by_direction_and_state(site: WebSite) -> None:
+    """Every pair that can be, zeros included; the age of the oldest delivery; nothing of a patient."""
+    site.intake.receive(b"MSH|^~\\&|ZZMRN|H|||2026||SIU^S12|R1|P|2.3\rPID|1||ZZMRN||ZZFAMILY\r", "10.0.0.9:1")
+    with site.database.write() as session:
+        body = b"MSH|^~\\&|PRELIM||||2026||ORU^R01|PRELIM1|P|2.5.1\rPID|1||ZZMRN\r"
+        number = outbox.put(session, outbox.RIS, "lane", body)
+        written = now() - timedelta(hours=2)
+        session.execute(sa.update(Message).where(Message.id == number).values(received_at=written))
+    text = site.get("/metrics")
+    assert 'prelim_messages{direction="in",state="REFUSED"} 1\n' in text
+    assert 'prelim_messages{direction="out",state="WAITING"} 1\n' in text
+    assert text.count("prelim_messages{") == 7
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
+    assert float(lines["prelim_oldest_waiting_delivery_seconds"]) == pytest.approx(7200, abs=60)
+    ready = site.json("/readyz")["messages"]
+    assert ready["in"] == {"REFUSED": 1, "QUARANTINED": 0}
+    assert ready["out"] == {"WAITING": 1, "REFUSED": 0}
+    assert ready["oldest_waiting_delivery_seconds"] == pytest.approx(7200, abs=60)
+    assert not [secret for secret in SECRETS if secret in text + str(ready)]

@@ -18,9 +18,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from connectors.hl7.ack import AckCode, acknowledge
-from connectors.hl7.identifiers import Places
 from connectors.hl7.message import parse
-from connectors.hl7.mllp import MllpServer, running
+from connectors.hl7.mllp import MllpServer, Peer, running
 from connectors.sandbox.ris import order_message
 from plugin.casework import find_case, hold
 from plugin.cli import prelim
@@ -53,7 +52,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     url = fresh_url(tmp_path)
     monkeypatch.setenv("PRELIM_DATABASE_URL", url)
     database = Database(url)
-    intake = Intake(database, Jobs().enqueue, Places())
+    intake = Intake(database, Jobs().enqueue)
     intake.receive(order_message(an_order(), "M1", AT), "127.0.0.1:1")
     intake.receive(order_message(an_order(""), "M2", AT), "127.0.0.1:1")
     yield database
@@ -217,14 +216,14 @@ def test_messages_are_listed_and_shown(site: Database) -> None:
     assert [row["id"] for row in told("message", "list", "--accession", "ACC1")] == [1]
     shown = told("message", "show", 1)
     assert shown["body"].startswith("MSH|")
-    assert "MSA|AA|M1" in shown["ack"]
+    assert "MSA|AA|M1" in shown["application_ack"]
     assert "There is no message 9" in failure("message", "show", 9)
 
 
 def test_a_message_is_replayed(site: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the settings of now, linked to the original."""
     monkeypatch.setenv("PRELIM_ACCESSION_PLACES", "OBR-18,OBR-3")
-    assert "MSA|AA|M2" in told("message", "replay", 2, "--why", "mended")["ack"]
+    assert "MSA|AA|M2" in told("message", "replay", 2, "--why", "mended")["application_ack"]
     assert told("message", "list")[0]["replay_of"] == 2
     assert "There is no message 9" in failure("message", "replay", 9, "--why", "x")
 
@@ -235,8 +234,8 @@ def test_a_message_is_replayed(site: Database, monkeypatch: pytest.MonkeyPatch) 
 def test_send_prints_each_ack(tmp_path: Path, code: AckCode, exit_code: int) -> None:
     """Exit code 0 only when every message is accepted, over a real MLLP listener."""
 
-    async def handle(payload: bytes, _peer: str) -> bytes:
-        return acknowledge(parse(payload), code)
+    async def handle(payload: bytes, _peer: Peer) -> list[bytes]:
+        return [acknowledge(parse(payload), code)]
 
     files = [tmp_path / "a.hl7", tmp_path / "b.hl7"]
     for number, file in enumerate(files):
@@ -309,6 +308,18 @@ def test_doctor_with_nothing_set_says_how_to_mend(tmp_path: Path, monkeypatch: p
     assert "PRELIM_FHIR_URL" in ill["FHIR server"]
     assert "PRELIM_DICOMWEB_URL" in ill["image archive"]
     assert {row["from"] for row in found["settings"]} == {"default"}
+
+
+def test_doctor_shows_each_listener_by_what_is_its_own(
+    site: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name, and what differs from the default."""
+    listeners = [{"name": "orders", "port": 0, "charset": "8859/1"}, {"name": "results"}]
+    monkeypatch.setenv("PRELIM_LISTENERS", json.dumps(listeners))
+    found = told("doctor", code=1)
+    (value,) = [row["value"] for row in found["settings"] if row["setting"] == "PRELIM_LISTENERS"]
+    assert value == "orders (port 0, charset 8859/1),results (as by default)"
+    assert {finding["name"] for finding in found["findings"]} >= {"listener orders", "listener results"}
 
 
 def test_doctor_shows_no_secret(site: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from plugin import settings
 from plugin.cli import prelim
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
 NAMES = {f"PRELIM_{field.name.upper()}" for field in dataclasses.fields(settings.Settings)}
 # Where the settings file is; read before there are settings.
 NAMES_BESIDE = {"PRELIM_SETTINGS"}
@@ -60,7 +61,7 @@ def commands() -> list[list[str]]:
     return found
 
 
-@pytest.mark.parametrize("path", sorted(DEPLOY.iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_every_setting_that_a_file_names_exists(path: Path) -> None:
     """A misspelt PRELIM_* variable would stop Prelim at start-up: no deployment file has one."""
     assert unknown_settings(path.read_text(encoding="utf-8")) == set()
@@ -69,6 +70,20 @@ def test_every_setting_that_a_file_names_exists(path: Path) -> None:
 def test_the_checker_sees_a_misspelt_setting() -> None:
     """A name that is one letter off is found."""
     assert unknown_settings("PRELIM_FHIR_URL=x PRELIM_FHIR_ULR=x") == {"PRELIM_FHIR_ULR"}
+
+
+def test_the_listeners_in_prelim_toml_are_read_once_they_are_uncommented(tmp_path: Path) -> None:
+    """The examples at its end are settings as they stand: two listeners, one of them with mutual TLS."""
+    told = (DEPLOY / "prelim.toml").read_text(encoding="utf-8")
+    plain, marker, examples = told.partition("# [[listeners]]")
+    uncommented = "\n".join(
+        line.removeprefix("# ").removeprefix("#") for line in (marker + examples).split("\n")
+    )
+    file = tmp_path / "prelim.toml"
+    file.write_text(plain + uncommented, encoding="utf-8")
+    ris, old = settings.load({}, file).listeners
+    assert ris.tls_client_ca is not None
+    assert (old.name, old.ack_mode, old.accession_places) == ("old-ris", "original", ("OBR-3",))
 
 
 def test_prelim_toml_is_read_without_complaint() -> None:

@@ -12,9 +12,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model.load import SHIPPED_WEIGHTS
-from tests.benchmarks import bench_generation, bench_images, bench_mllp, bench_orders, bench_report
+from tests.benchmarks import (
+    bench_generation,
+    bench_images,
+    bench_large,
+    bench_mllp,
+    bench_orders,
+    bench_parse,
+    bench_report,
+    bench_search,
+)
 from tests.benchmarks.machine import facts, load
+from tests.benchmarks.peers.catalogue import PEERS
+from tests.benchmarks.sender import SHAPES
 from tests.benchmarks.table import Row, markdown, plain
+
+NAMES = ("mllp", "orders", "parse", "large", "search", "report", "generation", "images")
+LEAST_MESSAGES = max(shape.connections for shape in SHAPES)
+LEAST_MIB = 0.01
 
 
 def _progress(line: str) -> None:
@@ -23,23 +38,37 @@ def _progress(line: str) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    add = parser.add_argument
-    names = ("mllp", "orders", "report", "generation", "images")
+    add, names, peers = parser.add_argument, ", ".join(NAMES), ", ".join(PEERS)
+    add("--only", action="append", choices=NAMES, metavar="NAME", help=f"one of {names}; repeat it")
     add(
-        "--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}; repeat it"
+        "--peer",
+        action="append",
+        choices=tuple(PEERS),
+        metavar="NAME",
+        help=f"only this peer of mllp and orders, one of {peers}; repeat it",
     )
     add("--json", type=Path, metavar="FILE", help="also write the figures and the machine to a file")
     add("--markdown", action="store_true", help="print the table as Markdown, for docs/benchmarks.md")
     add("--turns", type=int, default=bench_orders.TURNS, help="how often each measurement is taken")
     add(
-        "--messages", type=int, default=bench_orders.MESSAGES, help="messages of one measurement; 50 at least"
+        "--messages",
+        type=int,
+        default=bench_orders.MESSAGES,
+        help=f"messages of one measurement of mllp and orders; {LEAST_MESSAGES} at least",
     )
+    add("--parsed", type=int, default=bench_parse.COUNT, help="different messages to parse")
+    add("--mebibytes", type=float, default=10.0, help="size of the large message")
+    add("--stored", type=int, default=bench_search.STORED, help="messages to search in")
+    add("--searches", type=int, default=bench_search.SEARCHES, help="searches of each kind")
     add("--cases", type=int, default=bench_report.CASES, help="cases of the report benchmark")
     add("--slices", type=int, default=bench_images.SHAPE[0], help="slices of the series to fetch")
     add("--model", type=Path, default=SHIPPED_WEIGHTS, help="folder of the model to generate with")
     given = parser.parse_args()
-    if given.messages < max(bench_mllp.CONNECTIONS) or min(given.turns, given.cases, given.slices) < 1:
-        parser.error(f"expected at least {max(bench_mllp.CONNECTIONS)} messages and 1 of everything else")
+    sizes = (given.turns, given.parsed, given.stored, given.searches, given.cases, given.slices)
+    if given.messages < LEAST_MESSAGES or min(sizes) < 1:
+        parser.error(f"expected at least {LEAST_MESSAGES} messages and 1 of everything else")
+    if given.mebibytes < LEAST_MIB:
+        parser.error(f"expected at least {LEAST_MIB} mebibytes")
     return given
 
 
@@ -47,9 +76,14 @@ def main() -> None:
     """Run what was asked for and print it."""
     given = _arguments()
     shape = (given.slices, *bench_images.SHAPE[1:])
+    peers = tuple(given.peer or PEERS)
+    size_bytes = round(given.mebibytes * 1024 * 1024)
     benchmarks: dict[str, Callable[[], list[Row]]] = {
-        "mllp": lambda: bench_mllp.run(given.messages, given.turns, _progress),
-        "orders": lambda: bench_orders.run(given.messages, given.turns, _progress),
+        "mllp": lambda: bench_mllp.run(given.messages, given.turns, _progress, peers),
+        "orders": lambda: bench_orders.run(given.messages, given.turns, _progress, peers),
+        "parse": lambda: bench_parse.run(given.parsed, given.turns, _progress),
+        "large": lambda: bench_large.run(size_bytes, given.turns, _progress),
+        "search": lambda: bench_search.run(given.stored, given.searches, _progress),
         "report": lambda: bench_report.run(given.cases, progress=_progress),
         "generation": lambda: bench_generation.run(given.model, turns=given.turns, progress=_progress),
         "images": lambda: bench_images.run(shape, given.turns, _progress),

@@ -14,6 +14,7 @@ PACKAGES = (
     "dbos",
     "psycopg",
     "hl7",
+    "hl7apy",
     "httpx",
     "pydicom",
     "dicomweb-client",

@@ -9,7 +9,7 @@ from typing import TypedDict
 Progress = Callable[[str], None]
 """Takes one line that says what is being measured."""
 
-COLUMNS = ("benchmark", "what", "ours", "peer", "ratio", "unit", "spread", "against")
+COLUMNS = ("benchmark", "what", "ours", "peer", "ratio", "goal", "unit", "spread", "against")
 
 
 class Row(TypedDict):
@@ -23,6 +23,8 @@ class Row(TypedDict):
     """Name and version of the peer; empty without one."""
     ratio: float | None
     """Above 1 means that ours is better, for times too."""
+    goal: str
+    """What the ratio, or ours where there is no peer, is meant to reach; empty where nothing is promised."""
     unit: str
     spread: str
     """Of what the figures were taken from."""
@@ -37,14 +39,17 @@ def figure(
     peer_version: str = "",
     *,
     less_is_better: bool = False,
+    goal: str = "",
 ) -> Row:
     """The row of figures taken several times in one run: medians, their ratio, least and greatest of each.
 
-    ours, peer: each taken at least once; an empty `peer` means that there is none.
+    ours, peer: each taken at least once; an empty `peer` means that there is none. goal: as `≥ 3`.
     """
     our = statistics.median(ours)
     their = statistics.median(peer) if peer else None
-    ratio = None if their is None else (their / our if less_is_better else our / their)
+    better, worse = (their, our) if less_is_better else (our, their)
+    # No ratio of nothing: a message too small to see has no growth of memory.
+    ratio = better / worse if better is not None and worse else None
     spread = f"{number(min(ours))}–{number(max(ours))}"
     if peer:
         spread += f"; peer {number(min(peer))}–{number(max(peer))}"
@@ -55,6 +60,7 @@ def figure(
         peer=their,
         peer_version=peer_version,
         ratio=ratio,
+        goal=goal,
         unit=unit,
         spread=f"{spread} (n={len(ours)})",
     )
@@ -69,6 +75,7 @@ def skipped(benchmark: str, why: str) -> Row:
         peer=None,
         peer_version="",
         ratio=None,
+        goal="",
         unit="",
         spread="",
     )
@@ -91,6 +98,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         number(row["ours"]),
         number(row["peer"]),
         number(row["ratio"]),
+        row["goal"],
         row["unit"],
         row["spread"],
         row["peer_version"],

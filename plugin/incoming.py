@@ -130,8 +130,9 @@ def read(arrival: Arrival) -> Incoming:
             return found
         reader = READERS.get(message.type)
         if reader is None:
+            what = "this type of message is not taken here" if message.type else "MSH-9 names no type of message"
             raise NotHl7(
-                f"this type of message is not taken here; {', '.join(READERS)} are",
+                f"{what}; send only {', '.join(READERS)}",
                 location="MSH-9",
                 code=200,
             )

@@ -180,7 +180,10 @@ class _Taking:
             return self._route(one, same.answers)
         if before:
             one.refusal = NotHl7(
-                "another message with this MSH-10 was taken before", location="MSH-10", code=205
+                "another message with this MSH-10 was taken before; have the sender give each its own, and "
+                "replay this one if it is meant",
+                location="MSH-10",
+                code=205,
             )
             return self._keep(one, QUARANTINED)
         return self._keep(one, PROCESSED)

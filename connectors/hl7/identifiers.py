@@ -69,8 +69,8 @@ def accession(segments: Sequence[Segment], places: Places) -> str:
     present = {segment.name for segment in segments if segment}
     nearest = next((place for place in places.accession if place[:3] in present), places.accession[0])
     raise NotHl7(
-        f"no accession number in {looked}; name the field where this site writes it in the setting for "
-        "accession places",
+        f"no accession number in {looked}; have the sender write it there, or name the field where this site "
+        "writes it in the setting for accession places",
         location=nearest.split(".")[0],
         code=101,
     )

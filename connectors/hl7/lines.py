@@ -78,7 +78,8 @@ def _single_byte_lines(raw: bytes, charset: str, limits: Limits) -> tuple[list[s
 def _check_beginning(fits: bool) -> None:
     if not fits:
         raise NotHl7(
-            "expected one message that begins with MSH; a batch (FHS, BHS) is several, XML is not read",
+            "expected one message that begins with MSH, found none; have the sender write MSH first "
+            "(a batch, FHS or BHS, is several messages; XML is not read)",
             location="MSH",
             code=100,
         )

@@ -145,7 +145,11 @@ def orders(
     if not imaging:
         details = sorted({OTHER_DETAILS.get(s.name, "") for g in groups for s in g.segments} - {""})
         came = f"; it is {' and '.join(details)}" if details else ""
-        raise NotHl7(f"not an imaging order: no OBR and no IPC segment{came}", location="OBR", code=100)
+        raise NotHl7(
+            f"not an imaging order: no OBR and no IPC segment{came}; send only imaging orders here",
+            location="OBR",
+            code=100,
+        )
     return tuple(order for group in imaging for order in _orders(message, group, places, zone))
 
 
@@ -235,7 +239,11 @@ def _orders(message: Message, group: OrderGroup, places: Places, zone: tzinfo | 
     """The orders of one group: several IPC with different accessions are several orders."""
     section = group.obr.value(24).upper()
     if section in OTHER_SECTIONS:
-        raise NotHl7("OBR-24 names a department that is not imaging", location="OBR-24", code=103)
+        raise NotHl7(
+            "OBR-24 names a department that is not imaging; send only imaging orders here",
+            location="OBR-24",
+            code=103,
+        )
     who = patient(group.pid, places)
     procedures = group.all("IPC")
     if not procedures:

@@ -127,7 +127,11 @@ def signed_reports(
         raise NotHl7(f"expected a result, {MESSAGE_TYPE}, in MSH-9", location="MSH-9", code=200)
     groups = list(_groups(message))
     if not groups:
-        raise NotHl7("expected at least one OBR segment, found none", location="OBR", code=100)
+        raise NotHl7(
+            "expected at least one OBR segment, found none; have the sender add it, for it names the order",
+            location="OBR",
+            code=100,
+        )
     return tuple(_report(message, group, places, zone) for group in groups)
 
 

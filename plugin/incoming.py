@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from connectors.exchange import Order, PatientMerge, PatientUpdate, SignedReport
+from connectors.exchange import Order, Patient, PatientMerge, PatientUpdate, SignedReport
 from connectors.hl7 import ack, documents, orders, patients, results
 from connectors.hl7.identifiers import DEFAULT_PLACES, Places
 from connectors.hl7.message import Message, NotHl7, parse
@@ -83,6 +83,7 @@ class Incoming:
             *(Subject(report.accession, report.patient) for report in self.reports),
             *(Subject(patient=update.patient) for update in self.updates),
             *(Subject(patient=merge.surviving) for merge in self.merges),
+            *(Subject(patient=Patient(merge.retired_identifier)) for merge in self.merges),
         ]
 
 
@@ -130,7 +131,9 @@ def read(arrival: Arrival) -> Incoming:
             return found
         reader = READERS.get(message.type)
         if reader is None:
-            what = "this type of message is not taken here" if message.type else "MSH-9 names no type of message"
+            what = (
+                "this type of message is not taken here" if message.type else "MSH-9 names no type of message"
+            )
             raise NotHl7(
                 f"{what}; send only {', '.join(READERS)}",
                 location="MSH-9",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from connectors.hl7 import documents, patients
 from connectors.hl7.batches import is_batch, split
 from connectors.hl7.identifiers import Places
 from connectors.hl7.message import NotHl7, parse
@@ -14,21 +15,36 @@ from connectors.hl7.orders import MESSAGE_TYPES, orders
 from connectors.hl7.results import MESSAGE_TYPE, signed_reports
 
 DEFAULT = Places()
-BY_FILLER = Places(accession=("IPC-1", "OBR-18", "OBR-3", "ORC-3"))
+BY_FILLER = Places(accession=("IPC-1", "OBR-18", "OBR-3", "ORC-3", "TXA-15"))
 """For senders that write the accession as filler order number."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """An order or a report: accession, and action or status."""
+    """An order, a result or a document: accession, and action or status."""
 
     accession: str
     what: str
 
 
 @dataclass(frozen=True)
+class Update:
+    """What is known of a patient."""
+
+    patient: str
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Two identifiers of one patient."""
+
+    surviving: str
+    retired: str
+
+
+@dataclass(frozen=True)
 class Other:
-    """A message of another type, read as far as its header and its patient identifier (PID-3)."""
+    """A message of a type that is not taken, as far as its header and its patient identifier (PID-3)."""
 
     type: str
     patient: str
@@ -42,7 +58,7 @@ class Refused:
     words: str
 
 
-Outcome = Case | Other | Refused
+Outcome = Case | Update | Merge | Other | Refused
 
 BROKEN_HEADER = Refused("MSH-2", "expected 4 or 5 encoding characters")
 LABORATORY = Refused("OBR-18", "no accession number")
@@ -50,10 +66,10 @@ LABORATORY = Refused("OBR-18", "no accession number")
 # What becomes of every message of every file, with the places that its sender needs. A file of several
 # messages has several outcomes, one for each message that is counted or cut.
 OUTCOMES: dict[str, tuple[Places, list[Outcome]]] = {
-    "dcm4che/ADT_A31-UpdatePersonInfo-Veterinary.hl7": (DEFAULT, [Other("ADT^A31", "PID_1")]),
-    "dcm4che/ADT_A31-UpdatePersonInfo.hl7": (DEFAULT, [Other("ADT^A31", "PID_1")]),
-    "dcm4che/ADT_A40-PatientMerge.hl7": (DEFAULT, [Other("ADT^A40", "NEW_PID_1")]),
-    "dcm4che/ADT_A47-ChangePatientID.hl7": (DEFAULT, [Other("ADT^A47", "NEW_PID_1")]),
+    "dcm4che/ADT_A31-UpdatePersonInfo-Veterinary.hl7": (DEFAULT, [Update("PID_1")]),
+    "dcm4che/ADT_A31-UpdatePersonInfo.hl7": (DEFAULT, [Update("PID_1")]),
+    "dcm4che/ADT_A40-PatientMerge.hl7": (DEFAULT, [Merge("NEW_PID_1", "OLD_PID_1")]),
+    "dcm4che/ADT_A47-ChangePatientID.hl7": (DEFAULT, [Merge("NEW_PID_1", "OLD_PID_1")]),
     "dcm4che/OMG_O19-GeneralClinicalOrder-Eyecare.hl7": (DEFAULT, [Case("AccessionNumber", "place")]),
     "dcm4che/OMI_O23-ImagingOrder.hl7": (DEFAULT, [Case("AccessionNumber", "place")]),
     "dcm4che/ORM_O01-GeneralOrder.hl7": (DEFAULT, [Case("AccessionNumber", "place")]),
@@ -87,7 +103,7 @@ OUTCOMES: dict[str, tuple[Places, list[Outcome]]] = {
     "edge/edge-cases/crlf-line-endings.hl7": (DEFAULT, [Other("ADT^A01", "MRN-CRLF-001")]),
     "edge/edge-cases/custom-msh-delimiters.hl7": (DEFAULT, [Other("ADT^A01", "MRN-CMD-001")]),
     "edge/edge-cases/decoded-br.hl7": (BY_FILLER, [Refused("PID-3", "no patient identifier")]),
-    "edge/edge-cases/embedded-delimiters.hl7": (DEFAULT, [Other("ADT^A08", "MRN77777")]),
+    "edge/edge-cases/embedded-delimiters.hl7": (DEFAULT, [Update("MRN77777")]),
     "edge/edge-cases/empty-fields.hl7": (DEFAULT, [Other("ADT^A04", "")]),
     "edge/edge-cases/escape-formatting.hl7": (BY_FILLER, [Case("FLR-FM-001", "final")]),
     "edge/edge-cases/escape-highlight.hl7": (BY_FILLER, [Case("FLR-HI-001", "final")]),
@@ -123,7 +139,7 @@ OUTCOMES: dict[str, tuple[Places, list[Outcome]]] = {
     ),
     "edge/stream/malformed-mid-stream.hl7": (
         DEFAULT,
-        [Other("ADT^A01", "FAKESTREAM0010"), BROKEN_HEADER, Other("ADT^A08", "FAKESTREAM0011")],
+        [Other("ADT^A01", "FAKESTREAM0010"), BROKEN_HEADER, Update("FAKESTREAM0011")],
     ),
     "edge/stream/mixed-terminators.hl7": (
         DEFAULT,
@@ -153,13 +169,13 @@ OUTCOMES: dict[str, tuple[Places, list[Outcome]]] = {
     "edge/vendor-quirks/unknown-escape-sequence.hl7": (BY_FILLER, [Case("FLR-VQ-003", "final")]),
     "edge/vendor-quirks/unknown-segment.hl7": (DEFAULT, [Other("ADT^A01", "MRN-VQ-007")]),
     "edge/vendor-quirks/version-mismatch.hl7": (DEFAULT, [Other("ADT^A01", "MRN-VQ-012")]),
-    "fhir-converter/ADT-A08-01.hl7": (DEFAULT, [Other("ADT^A08", "PATID1234")]),
-    "fhir-converter/ADT-A08-02.hl7": (DEFAULT, [Other("ADT^A08", "PATID1234")]),
-    "fhir-converter/ADT-A40-01.hl7": (DEFAULT, [Other("ADT^A40", "12345")]),
-    "fhir-converter/ADT-A40-02.hl7": (DEFAULT, [Other("ADT^A40", "12345")]),
-    "fhir-converter/MDM-T02-01.hl7": (DEFAULT, [Other("MDM^T02", "987654321")]),
-    "fhir-converter/MDM-T02-02.hl7": (DEFAULT, [Other("MDM^T02", "987654321")]),
-    "fhir-converter/MDM-T02-03.hl7": (DEFAULT, [Other("MDM^T02", "3196695816")]),
+    "fhir-converter/ADT-A08-01.hl7": (DEFAULT, [Update("PATID1234")]),
+    "fhir-converter/ADT-A08-02.hl7": (DEFAULT, [Update("PATID1234")]),
+    "fhir-converter/ADT-A40-01.hl7": (DEFAULT, [Merge("12345", "56789")]),
+    "fhir-converter/ADT-A40-02.hl7": (DEFAULT, [Merge("12345", "56789"), Merge("145", "569")]),
+    "fhir-converter/MDM-T02-01.hl7": (BY_FILLER, [Case("1-1", "final")]),
+    "fhir-converter/MDM-T02-02.hl7": (BY_FILLER, [Case("1-1", "final")]),
+    "fhir-converter/MDM-T02-03.hl7": (DEFAULT, [Case("Placer 1", "partial")]),
     "fhir-converter/MDM_01.hl7": (DEFAULT, [Other("ADT^A01", "PATID1234")]),
     "fhir-converter/OMG-O19-01.hl7": (BY_FILLER, [LABORATORY]),
     "fhir-converter/OMG-O19-02.hl7": (BY_FILLER, [LABORATORY]),
@@ -196,6 +212,18 @@ def read(raw: bytes, places: Places) -> list[Outcome]:
         return [Case(report.accession, report.status.value) for report in signed_reports(message, places)]
     if message.type in MESSAGE_TYPES:
         return [Case(order.accession, order.action.value) for order in orders(message, places)]
+    if message.type in documents.MESSAGE_TYPES:
+        return [
+            Case(report.accession, report.status.value)
+            for report in documents.document_reports(message, places)
+        ]
+    if message.type in patients.UPDATES:
+        return [Update(patients.patient_update(message, places).patient.identifier)]
+    if message.type in patients.MERGES:
+        return [
+            Merge(merge.surviving.identifier, merge.retired_identifier)
+            for merge in patients.patient_merges(message, places)
+        ]
     return [Other(message.type, message.first("PID").value(3))]
 
 
@@ -208,7 +236,7 @@ def agrees(found: Outcome, expected: Outcome) -> bool:
 
 @pytest.mark.parametrize("name", OUTCOMES)
 def test_every_real_message_is_read_or_refused_as_expected(corpora: Path, name: str) -> None:
-    """Orders and reports with accession and state, other types with their patient, the rest with why."""
+    """Orders and reports with accession and state, updates and merges with their patients, or why not."""
     places, expected = OUTCOMES[name]
     found = outcomes((corpora / "hl7" / name).read_bytes(), places)
     assert len(found) == len(expected)

@@ -14,6 +14,7 @@ from plugin import values
 from plugin.values import setting
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
 def _networks(value: object) -> tuple[Network, ...]:
@@ -32,8 +33,8 @@ def _charset(value: object) -> str:
 
 def _name(value: object) -> str:
     name = str(value).strip()
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", name):
-        raise ValueError("a name of small letters, digits and hyphens")
+    if not _NAME.fullmatch(name):
+        raise ValueError("a name of small letters, digits and hyphens, at most 40")
     return name
 
 
@@ -92,32 +93,43 @@ def read_listeners(value: object) -> tuple[Listener, ...]:
     known = {spec.name: spec for spec in fields(Listener)}
     found = []
     for number, table in enumerate(given, 1):
+        which = table["name"] if _is_name(table.get("name")) else f"number {number}"
         unknown = sorted(set(table) - set(known))
         if unknown:
-            raise ValueError(f"listeners with settings that exist, and {unknown[0]!r} is none")
+            raise _wrong(f"{which} names {unknown[0]!r}, which is no setting of a listener")
         try:
             found.append(Listener(**values.read_all(known, table, str)))
         except ValueError as error:
-            raise _wrong(f"in number {number} {str(error).rstrip('.')}") from None
+            raise _wrong(f"in {which} {str(error).rstrip('.')}") from None
     _check(found)
     return tuple(found)
 
 
 def _check(listeners: Sequence[Listener]) -> None:
     names = [listener.name for listener in listeners]
-    if len(set(names)) != len(names):
-        raise _wrong("no two may have one name")
-    places = [(listener.host, listener.port) for listener in listeners if listener.port]
-    if len(set(places)) != len(places):
-        raise _wrong("no two may have one address and port")
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise _wrong(f"each needs a name of its own; two are {name}")
+    places: dict[tuple[str, int], str] = {}
+    for listener in listeners:
+        place = (listener.host, listener.port)
+        if listener.port and place in places:
+            both, where = f"{places[place]} and {listener.name}", f"{listener.host}:{listener.port}"
+            raise _wrong(f"each needs an address and port of its own; {both} have {where}")
+        places[place] = listener.name
     for listener in listeners:
         if bool(listener.tls_certificate) != bool(listener.tls_key):
-            raise _wrong(f"{listener.name} needs tls_certificate and tls_key together")
+            one = "tls_certificate" if listener.tls_certificate else "tls_key"
+            raise _wrong(f"{listener.name} needs tls_certificate and tls_key together; it has {one} alone")
         if listener.tls_client_ca and not listener.tls_certificate:
             raise _wrong(f"{listener.name} needs tls_certificate for tls_client_ca")
         if listener.allowed_certificates and not listener.tls_client_ca:
             raise _wrong(f"{listener.name} needs tls_client_ca for allowed_certificates")
 
 
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and _NAME.fullmatch(value.strip()) is not None
+
+
 def _wrong(what: str) -> ValueError:
-    return ValueError(f"a list of listeners, and {what}")
+    return values.Inside(f"a list of listeners, and {what}")

@@ -103,7 +103,7 @@ def rules(settings: Settings) -> dict[str, Rules]:
     return {
         listener.name: Rules(
             listener=listener.name,
-            places=places(settings, listener.accession_places),
+            places=places(settings, listener.accession_places, f"PRELIM_LISTENERS, {listener.name}"),
             charset=listener.charset,
             ack_mode=AckMode(listener.ack_mode),
             application_acks=listener.application_acks,
@@ -112,10 +112,10 @@ def rules(settings: Settings) -> dict[str, Rules]:
     }
 
 
-def places(settings: Settings, accession: tuple[str, ...] = ()) -> Places:
+def places(settings: Settings, accession: tuple[str, ...] = (), listener: str = "") -> Places:
     """Where this site's messages carry what identifies a case. Raises SettingError.
 
-    accession: places of one listener that differ from the site's.
+    accession: places of one listener that differ from the site's. listener: what an error about them names.
     """
     try:
         return Places(
@@ -125,7 +125,8 @@ def places(settings: Settings, accession: tuple[str, ...] = ()) -> Places:
             signer=settings.signer_places,
         )
     except ValueError as error:
-        raise SettingError(f"PRELIM_ACCESSION_PLACES or PRELIM_SIGNER_PLACES: {error}.") from None
+        site = "PRELIM_ACCESSION_PLACES or PRELIM_SIGNER_PLACES"
+        raise SettingError(f"{listener if accession else site}: {error}.") from None
 
 
 def ris_tls(settings: Settings) -> ssl.SSLContext | None:

@@ -30,6 +30,7 @@ PRUNING_SECONDS = 3600.0
 """How often the bodies of old messages are erased."""
 COLLECT_AFTER = 50_000
 """New objects between two rounds of Python's search for circles."""
+_HOST_AND_PORT = "PRELIM_{0}_HOST and PRELIM_{0}_PORT"
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,8 @@ class Service:
             try:
                 self.mllp_ports[listener.name] = self._running.enter_context(running(server))
             except OSError as error:
-                name = "PRELIM_LISTENERS" if self._settings.listeners else "PRELIM_MLLP"
+                own = self._settings.listeners
+                name = f"PRELIM_LISTENERS, {listener.name}" if own else _HOST_AND_PORT.format("MLLP")
                 raise _taken(name, listener.host, listener.port, error) from None
 
     def _start_web(self) -> None:
@@ -142,7 +144,8 @@ class Service:
                 app, host=settings.http_host, port=settings.http_port, ident=None, threads=WEB_THREADS
             )
         except OSError as error:
-            raise _taken("PRELIM_HTTP", settings.http_host, settings.http_port, error) from None
+            name = _HOST_AND_PORT.format("HTTP")
+            raise _taken(name, settings.http_host, settings.http_port, error) from None
         self.http_port = int(server.effective_port)
 
         def run() -> None:
@@ -187,7 +190,5 @@ def _server(listener: Listener, reception: Reception) -> MllpServer:
     )
 
 
-def _taken(prefix: str, host: str, port: int, error: OSError) -> SettingError:
-    return SettingError(
-        f"{prefix}_HOST and {prefix}_PORT: {host}:{port} cannot be listened on ({error.strerror or error})."
-    )
+def _taken(name: str, host: str, port: int, error: OSError) -> SettingError:
+    return SettingError(f"{name}: {host}:{port} cannot be listened on ({error.strerror or error}).")

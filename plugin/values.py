@@ -17,6 +17,10 @@ import sqlalchemy as sa
 from connectors.exchange import DraftStatus
 
 
+class Inside(ValueError):
+    """Part of a value is wrong; the words say already which, and what came."""
+
+
 def setting(default: Any, read: Callable[[object], Any], meaning: str, *, secret: bool = False) -> Any:
     """A field of a dataclass of settings. A secret is never repeated, whatever is wrong with it."""
     return field(default=default, metadata={"read": read, "meaning": meaning, "secret": secret})
@@ -33,6 +37,8 @@ def read_all(
     for name, value in given.items():
         try:
             found[name] = known[name].metadata["read"](value)
+        except Inside as error:
+            raise ValueError(f"{named(name)} must be {error}.") from None
         except ValueError as error:
             # An address may hold a password before its @, even where none belongs.
             hidden = known[name].metadata["secret"] or "@" in str(value)

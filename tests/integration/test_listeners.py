@@ -352,7 +352,7 @@ def test_closing_one_listener_leaves_the_others_serving(tmp_path: Path) -> None:
 
 
 def _closed_beside_another(database: Database) -> tuple[AckCode, AckCode | None, AckCode]:
-    """What the second answers before the first stops, what a connection of the first gets then, the second."""
+    """What the second answers while both run; after the first stopped, what its peer gets and the second."""
     reception = Reception(Intake(database, Jobs().enqueue))
     reception.start()
     with ExitStack() as stack:

@@ -26,6 +26,7 @@ from plugin.db import Database
 from plugin.messages import PROCESSED
 from plugin.tables import AuditLeaf, Case, Message
 from tests.case_samples import fresh_url, holds
+from tests.services.state import ROOT
 from tests.site import new_order, until
 
 CONNECTIONS = 4
@@ -46,7 +47,9 @@ class Listening:
         self._environment = {
             name: value for name, value in os.environ.items() if not name.startswith("PRELIM_")
         }
-        self._environment |= {"PRELIM_DATABASE_URL": database_url, "PRELIM_MLLP_PORT": "0"}
+        # The code beside these tests, whatever else is installed.
+        self._environment |= {"PYTHONPATH": str(ROOT), "PRELIM_DATABASE_URL": database_url}
+        self._environment |= {"PRELIM_MLLP_PORT": "0"}
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
 

@@ -8,7 +8,7 @@ from connectors.hl7.drafts import check_egress, draft_message, withdrawal_messag
 from connectors.pdf import report_pdf
 from plugin import outbox, translate
 from plugin.db import now
-from plugin.messages import SENT, WAITING, Subject
+from plugin.messages import Subject
 from plugin.settings import Settings
 from plugin.tables import Case, Delivery, DraftRecord
 
@@ -37,10 +37,11 @@ def offer(session: Session, case: Case, row: DraftRecord, message: bytes) -> Non
     outbox.put(session, outbox.RIS, case.id, message, subjects=[_subject(case)], about=row, offers=True)
 
 
-def take_back(session: Session, case: Case, row: DraftRecord) -> bool:
+def take_back(session: Session, case: Case, row: DraftRecord, reason: str) -> bool:
     """Put the withdrawal of a draft in the outbox where the RIS has the draft, or may have it.
 
-    An offer that was never tried is dropped instead. Says whether a withdrawal was put.
+    An offer that was never tried is dropped instead. reason: for a person, without patient data. Says whether
+    a withdrawal was put.
     """
     offers = outbox.offers_of(session, row.id)
     if any(message.control_id == outbox.withdrawal_id(row.id) for message in offers):
@@ -51,11 +52,11 @@ def take_back(session: Session, case: Case, row: DraftRecord) -> bool:
         if waiting is not None and not waiting.attempts:
             outbox.drop(session, waiting)
         else:
-            may_have = may_have or message.state in {SENT, WAITING}
+            may_have = may_have or outbox.may_have(message)
     if not may_have:
         return False
     draft = translate.draft_report(case, row)
-    body = withdrawal_message(draft, reason=case.reason, control_id=outbox.withdrawal_id(row.id), at=now())
+    body = withdrawal_message(draft, reason=reason, control_id=outbox.withdrawal_id(row.id), at=now())
     check_egress(body)
     outbox.put(session, outbox.RIS, case.id, body, subjects=[_subject(case)], about=row)
     return True

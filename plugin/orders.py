@@ -68,6 +68,9 @@ def take_order(
             record(session, actor, "order.cancelled-too-late", case_id=case.id, message_id=message_id)
         return case
     if order.action is OrderAction.REQUEST_CANCEL:
+        if state is CaseState.CANCELLED:  # a request that comes late, or once more, was granted before
+            record(session, actor, "order.cancelled-before", case_id=case.id, message_id=message_id)
+            return case
         hold(session, case, actor, "The placer asks to cancel this order; a human decides.", message_id)
         return case
     changed = bool(case.order) and _words(order) != _words(order_from_json(case.order))

@@ -36,6 +36,11 @@ from plugin.tables import CONCLUSION, Case, Delivery, DraftRecord, Message, Mess
 RIS = "ris"
 """The destination that PRELIM_RIS names."""
 ACTOR = "prelim/sender"
+OF_A_HUMAN = frozenset({CaseState.SIGNED, CaseState.SUPERSEDED, CaseState.WITHHELD})
+"""States in which a human's report stands: a withdrawal would take that back."""
+_OVERTAKEN = "It was overtaken: the draft stands no longer."
+_OVERTAKEN_LATE = "It was overtaken after it had been tried: its receiver may have it."
+_NOTHING_LEFT = "It was overtaken: a human's report stands, and nothing of ours is left to take back."
 
 
 class Overtaken(Exception):
@@ -145,7 +150,8 @@ def is_any_due(session: Session, destination: str) -> bool:
 def claim(session: Session, destination: str, in_hand: timedelta) -> Due | None:
     """Take in hand the next message whose turn it is; None when there is none.
 
-    Only the first of each lane can be next. A draft that no longer stands is dropped instead of offered.
+    Only the first of each lane can be next. A draft that no longer stands is dropped instead of offered, and
+    so is a withdrawal that a human's report was quicker than.
     in_hand: another sender may take the message again after this long, when it was neither acknowledged nor
     put off: its first sender is then thought dead.
     """
@@ -164,7 +170,7 @@ def claim(session: Session, destination: str, in_hand: timedelta) -> Due | None:
         if found is None:
             return None
         message = session.get_one(Message, found.message_id)
-        if found.draft_id is None or offerable(session, found.draft_id):
+        if _may_go(session, found, message):
             found.next_attempt_at = at + in_hand
             found.attempts += 1
             return Due(found.message_id, message.body, found.attempts)
@@ -180,10 +186,29 @@ def offerable(session: Session, draft_id: int) -> bool:
     return case.state == stands and session.scalar(newest) == draft.number
 
 
+def _may_go(session: Session, delivery: Delivery, message: Message) -> bool:
+    if delivery.draft_id is not None:
+        return offerable(session, delivery.draft_id)
+    return not _withdraws(message) or _case(session, message).state not in OF_A_HUMAN
+
+
+def _withdraws(message: Message) -> bool:
+    return message.draft_id is not None and message.control_id == withdrawal_id(message.draft_id)
+
+
+def may_have(message: Message) -> bool:
+    """Whether the receiver may have a message, as far as it was sent and answered."""
+    if message.state == REFUSED:
+        return not message.ack  # what came back was no acknowledgement
+    return message.state in {SENT, WAITING} or message.reason == _OVERTAKEN_LATE
+
+
 def drop(session: Session, delivery: Delivery) -> None:
     """Do not send a message that events have overtaken."""
     message = session.get_one(Message, delivery.message_id)
-    message.state, message.reason = DROPPED, "It was overtaken: the draft stands no longer."
+    message.state, message.reason = DROPPED, _OVERTAKEN_LATE if delivery.attempts else _OVERTAKEN
+    if _withdraws(message):
+        message.reason = _NOTHING_LEFT
     _close(session, delivery, "message.dropped", {"reason": message.reason})
 
 
@@ -196,7 +221,7 @@ def sent(session: Session, message_id: int, ack: Ack) -> None:
     message.state, message.reason, message.ack = SENT, "", ack.raw
     if delivery.draft_id is not None:
         session.get_one(DraftRecord, delivery.draft_id).delivered_at = now()
-        _say(session, delivery, "")
+        _say(session, delivery.draft_id, "")
     _close(session, delivery, "message.sent", {"code": ack.code.value, "attempts": delivery.attempts})
 
 
@@ -207,7 +232,7 @@ def refused(session: Session, message_id: int, reason: str, ack: Ack | None) -> 
         return
     message = session.get_one(Message, message_id)
     message.state, message.reason, message.ack = REFUSED, reason, ack.raw if ack else b""
-    _say(session, delivery, f"The RIS refused the draft: {reason}")
+    _say(session, delivery.draft_id, f"The RIS refused the draft: {reason}")
     _close(session, delivery, "message.refused", {"reason": reason})
 
 
@@ -219,7 +244,7 @@ def put_off(session: Session, message_id: int, reason: str, until: datetime) -> 
     delivery.next_attempt_at = until
     message = session.get_one(Message, message_id)
     message.reason = reason
-    _say(session, delivery, f"Waiting: {reason}")
+    _say(session, delivery.draft_id, f"Waiting: {reason}")
     record(
         session,
         ACTOR,
@@ -249,11 +274,14 @@ def _case_of(session: Session, message: Message) -> str | None:
     return session.get_one(DraftRecord, message.draft_id).case_id if message.draft_id else None
 
 
-def _say(session: Session, delivery: Delivery, said: str) -> None:
-    """Tell the case of an offered draft what the offer waits for."""
-    if delivery.draft_id is not None:
-        draft = session.get_one(DraftRecord, delivery.draft_id)
-        case = session.get_one(Case, draft.case_id)
+def _case(session: Session, message: Message) -> Case:
+    return session.get_one(Case, _case_of(session, message))
+
+
+def _say(session: Session, draft_id: int | None, said: str) -> None:
+    """Tell the case of an offered draft what it waits for; one that moved on has a reason of its own."""
+    if draft_id is not None and offerable(session, draft_id):
+        case = session.get_one(Case, session.get_one(DraftRecord, draft_id).case_id)
         case.reason = said
         case.updated_at = now()
 
@@ -273,17 +301,29 @@ def answered(session: Session, ack: Ack, actor: str, message_id: int) -> None:
         if not ack.accepted:
             message.state = REFUSED
             message.reason = f"The receiver answered {ack.code.value} after it had stored the message."
+            if not _withdraws(message):
+                _say(session, message.draft_id, f"The RIS refused the draft: {message.reason}")
+            of, why = _case_of(session, message), {"reason": message.reason}
+            record(session, actor, "message.refused", case_id=of, message_id=message.id, details=why)
 
 
 def send_again(session: Session, original: Message, actor: str) -> int:
     """Put a message that left, or could not, in the outbox once more: as it was, linked to the original.
 
-    Raises Overtaken for the offer of a draft that stands no longer.
+    Raises Overtaken for one that still waits, for the offer of a draft that stands no longer, and for a
+    withdrawal unless the case is still cancelled: it would take back what came since.
     """
+    if original.state == WAITING:
+        raise Overtaken(f"Message {original.id} still waits in the outbox and is sent by itself.")
     draft = session.get(DraftRecord, original.draft_id) if original.draft_id else None
     offers = draft is not None and original.control_id == offer_id(draft.id)
     if draft is not None and offers and not offerable(session, draft.id):
         raise Overtaken(f"Message {original.id} offers a draft that stands no longer; it is not sent again.")
+    if _withdraws(original) and _case(session, original).state != CaseState.CANCELLED:
+        raise Overtaken(
+            f"Message {original.id} withdraws a draft of a case that is cancelled no longer; it would take "
+            "back what came since, and is not sent again."
+        )
     number = put(
         session,
         original.channel,

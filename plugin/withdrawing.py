@@ -46,7 +46,7 @@ class Withdrawing:
     def withdraw(self, case_id: str, number: int, attempt: int) -> None:
         """Take back whatever draft of a cancelled case stands anywhere.
 
-        1. Stop unless the case is still CANCELLED and no newer draft is due.
+        1. Stop unless the case is still CANCELLED, or was held since, and no newer draft is due.
         2. Put the withdrawal for the RIS in the outbox, where the RIS has a draft or may have one.
         3. Withdraw on the FHIR server: only the version that is ours (connectors.fhir.withdrawal). A server
            that does not answer is asked again later; a human's version stays, and the log says so.
@@ -69,7 +69,9 @@ class Withdrawing:
                 case = session.get_one(Case, case_id)
                 if _due(case, number):
                     job = Job("withdraw", case_id, number, attempt)
+                    held = case.reason if case.state == CaseState.HELD else ""
                     retry(session, case, job, str(error), self._settings, self._enqueue, ACTOR)
+                    case.reason = held or case.reason
             return
         except ExchangeError as error:
             self._stays(case_id, number, f"{error} {error.next_step}")
@@ -81,7 +83,7 @@ class Withdrawing:
             case = session.get_one(Case, case_id)
             details = {"draft": number, "reason": problem}
             record(session, ACTOR, "draft.not-withdrawn", case_id=case_id, details=details)
-            if _due(case, number):
+            if case.state == CaseState.CANCELLED and _due(case, number):
                 case.reason = f"{REASON} Its draft could not be withdrawn: {problem}"
                 case.updated_at = now()
 
@@ -108,9 +110,10 @@ def _take_back(session: Session, case: Case) -> None:
     """Newest first: one withdrawal takes back the report, whichever draft of it the RIS had last."""
     drafts = sa.select(DraftRecord).where(DraftRecord.case_id == case.id).order_by(DraftRecord.number.desc())
     for row in session.scalars(drafts).all():
-        if take_back(session, case, row):
+        if take_back(session, case, row, REASON):
             return
 
 
 def _due(case: Case, number: int) -> bool:
-    return case.state == CaseState.CANCELLED and case.draft_number == number
+    # A cancelled case that a later message holds is wanted no more than before.
+    return case.state in {CaseState.CANCELLED, CaseState.HELD} and case.draft_number == number

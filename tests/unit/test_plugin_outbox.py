@@ -199,6 +199,7 @@ def test_an_overtaken_draft_is_not_sent_again_by_hand_either(database: Database)
     row = published(database)
     first = offered(database, row)
     with database.write() as session:
+        outbox.sent(session, first, ACCEPTED)
         again = outbox.send_again(session, session.get_one(Message, first), "operator:ada")
         assert session.get_one(Message, again).replay_of == first
         see_report(session, report_of(), "message 9:0", "hl7:RIS")
@@ -206,6 +207,7 @@ def test_an_overtaken_draft_is_not_sent_again_by_hand_either(database: Database)
         outbox.send_again(session, session.get_one(Message, first), "operator:ada")
     other = put(database, "5")
     with database.write() as session:
+        outbox.refused(session, other, "No.", None)
         outbox.send_again(session, session.get_one(Message, other), "operator:ada")
 
 
@@ -213,6 +215,7 @@ def test_a_replay_is_found_by_the_subjects_of_its_original(database: Database) -
     """Who looks for the accession sees the original and every replay."""
     first = offered(database, published(database))
     with database.write() as session:
+        outbox.sent(session, first, ACCEPTED)
         again = outbox.send_again(session, session.get_one(Message, first), "operator:ada")
     with database.read() as session:
         found = find_messages(session, MessageQuery(accession="ACC1", direction="out"))

@@ -21,6 +21,7 @@ from plugin.audit.log import record
 from plugin.casework import Enqueue, remember_cases
 from plugin.db import Database, now
 from plugin.incoming import Arrival, Incoming, Rules, read
+from plugin.links import surviving
 from plugin.messages import (
     ADD_MESSAGES,
     ADD_SUBJECTS,
@@ -32,7 +33,7 @@ from plugin.messages import (
     subject_rows,
 )
 from plugin.orders import remember_studies, take_order
-from plugin.patients import MergeRefused, check_merge, take_merge, take_update
+from plugin.patients import Ambiguous, MergeRefused, check_merge, check_one, take_merge, take_update
 from plugin.reports import Mismatch, check_report, take_report
 from plugin.tables import Message
 
@@ -235,9 +236,14 @@ class _Taking:
         try:
             for report in one.reports:
                 check_report(session, report)
+            for update in one.updates:
+                patient = surviving(session, update.patient)
+                check_one(session, patient.identifier, patient.assigning_authority)
             for merge in one.merges:
                 check_merge(session, merge)
         except Mismatch as error:
+            return NotHl7(str(error), location="PID-3", code=204)
+        except Ambiguous as error:
             return NotHl7(str(error), location="PID-3", code=204)
         except MergeRefused as error:
             return NotHl7(str(error), location="MRG-1", code=204)

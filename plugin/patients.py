@@ -21,16 +21,26 @@ from plugin.orders import match
 from plugin.tables import Case, PatientLink
 from plugin.translate import order_from_json, order_to_json
 
-WRITTEN = frozenset({CaseState.DRAFTED, CaseState.PUBLISHED})
-"""States with a draft that names the patient, and that is still ours to write again."""
+WRITTEN = frozenset({CaseState.READY, CaseState.DRAFTED, CaseState.PUBLISHED})
+"""States with a draft, or one under way, that knows the patient, and that is still ours to write again."""
 
 
 class MergeRefused(Exception):
     """Two patients cannot be taken for one as the message asks; nothing was changed."""
 
 
+class Ambiguous(Exception):
+    """An identifier without an assigning authority is that of several patients; nothing was changed."""
+
+
 def check_merge(session: Session, merge: PatientMerge) -> None:
-    """Raise MergeRefused when the retired identifier was merged into another patient before."""
+    """Raise MergeRefused when the retired identifier was merged into another patient before, or is that of
+    several patients."""
+    try:
+        check_one(session, merge.retired_identifier, merge.retired_assigning_authority)
+        check_one(session, merge.surviving.identifier, merge.surviving.assigning_authority)
+    except Ambiguous as error:
+        raise MergeRefused(str(error)) from None
     link = link_of(session, merge.retired_identifier, merge.retired_assigning_authority)
     target = surviving(session, merge.surviving)
     if link is None:
@@ -42,6 +52,15 @@ def check_merge(session: Session, merge: PatientMerge) -> None:
     raise MergeRefused(
         "The patient in MRG-1 was merged into another patient before; a person decides which it is."
     )
+
+
+def check_one(session: Session, identifier: str, authority: str) -> None:
+    """Raise Ambiguous when an identifier comes without an authority, and several have given it."""
+    if authority:
+        return
+    known = sa.select(Case.assigning_authority).where(Case.patient_identifier == identifier).distinct()
+    if len(set(session.scalars(known)) - {""}) > 1:
+        raise Ambiguous("A patient identifier names no assigning authority, and several have given it.")
 
 
 def take_merge(session: Session, merge: PatientMerge, enqueue: Enqueue, actor: str, message_id: int) -> None:
@@ -105,8 +124,10 @@ def take_update(
     """Demographics follow the patient into every case. What a message leaves out is kept as it was.
 
     A draft that was written is written again only when sex or birth date changed: the model reads those.
+    Raises Ambiguous.
     """
     patient = surviving(session, update.patient)
+    check_one(session, patient.identifier, patient.assigning_authority)
     for case in _cases_of(session, patient.identifier, patient.assigning_authority):
         before = order_from_json(case.order).patient
         after = _updated(before, patient)

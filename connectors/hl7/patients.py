@@ -68,6 +68,8 @@ def patient_merges(message: Message, places: Places = DEFAULT_PLACES) -> tuple[P
         )
         for merge in merges
     }
+    if len({retired for _, retired in directions}) != len(directions):
+        raise NotHl7("two merges retire one identifier into different patients", location="MRG-1")
     if any((retired, surviving) in directions for surviving, retired in directions):
         raise NotHl7(
             "two merges contradict each other: each retires the identifier that the other keeps",

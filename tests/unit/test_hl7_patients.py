@@ -195,3 +195,10 @@ def test_no_message_yields_a_merge_with_itself_or_its_inverse(pairs: list[tuple[
         return
     directions = {(one.surviving.identifier, one.retired_identifier) for one in found}
     assert not directions & {(give, keep) for keep, give in directions}
+
+
+def test_one_identifier_is_not_retired_into_two_patients() -> None:
+    """Which of the two it is nobody can say; the same merge twice is one."""
+    again = "PID|1||4713^^^HOSP^MR"
+    assert refusal(PID, MRG, again, MRG).location == "MRG-1"
+    assert len(merges(PID, MRG, PID, MRG)) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from connectors.hl7.ack import read_ack
 from connectors.hl7.identifiers import Places
 from connectors.hl7.message import parse
 from connectors.sandbox.ris import order_message, report_message
+from plugin import outbox
 from plugin.audit.log import record
 from plugin.cases import CaseState
 from plugin.casework import Job
@@ -388,3 +390,29 @@ def test_a_cancelled_order_is_remembered(database: Database, intake: Intake) -> 
     taken(intake, ordering(), PEER)
     taken(intake, ordering("M2", action=OrderAction.CANCEL), PEER)
     assert state_of(database) is CaseState.CANCELLED
+
+
+def test_an_update_of_nobody_in_particular_is_an_error_with_its_reason(
+    database: Database, intake: Intake
+) -> None:
+    """A08 without an authority, where two authorities have given the identifier, changes no patient."""
+    for number, authority in enumerate(("A", "B"), 1):
+        patient = replace(BEN, assigning_authority=authority)
+        intake.receive(ordering(f"M{number}", accession=f"ACC{number}", patient=patient), PEER)
+    body = b"MSH|^~\\&|ADT|H|||20260106093000||ADT^A08|M9|P|2.5.1\rPID|1||PAT-2||Third^Carl\r"
+    ack = read_ack(b"".join(intake.receive(body, PEER).in_order))
+    assert (ack.code, ack.error_code) == ("AE", "204")
+    with database.read() as session:
+        told = {case.order["patient"]["family_name"] for case in session.scalars(sa.select(Case))}
+    assert told == {BEN.family_name}
+
+
+def test_a_message_that_still_waits_to_be_sent_is_not_replayed(database: Database, intake: Intake) -> None:
+    """It is sent by itself; nothing is logged, for nothing was done."""
+    with database.write() as session:
+        number = outbox.put(session, "ris", "lane", ordering("OUT-1"))
+    with pytest.raises(outbox.Overtaken, match="still waits"):
+        intake.replay(number, "because", "somebody")
+    with database.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(Message)) == 1
+        assert "message.replayed" not in session.scalars(sa.select(AuditLeaf.action)).all()

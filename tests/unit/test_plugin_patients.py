@@ -21,7 +21,7 @@ from plugin.casework import find_case, move
 from plugin.db import Database
 from plugin.links import surviving
 from plugin.orders import take_order, take_study
-from plugin.patients import MergeRefused, check_merge, take_merge, take_update
+from plugin.patients import Ambiguous, MergeRefused, check_merge, take_merge, take_update
 from plugin.tables import AuditLeaf, Case, PatientLink
 from tests.case_samples import (
     ADA,
@@ -245,6 +245,43 @@ def test_a_draft_is_written_again_when_what_the_model_reads_changed(
         store_draft(session, case)
     update(database, replace(ADA, **change), jobs)  # type: ignore[arg-type]
     assert (len(jobs.asked) == 2) is again
+
+
+@pytest.mark.parametrize("known", [("A", "B"), ("A", "A"), ("A", "")])
+def test_an_identifier_without_authority_is_nobodys_where_several_have_given_it(
+    database: Database, known: tuple[str, str]
+) -> None:
+    """One number of two authorities is two people: neither a merge nor an update may take both for one."""
+    for number, (patient, authority) in enumerate(zip((ADA, BEN), known, strict=True), 1):
+        place(database, replace(patient, identifier="7", assigning_authority=authority), f"ACC{number}")
+    plain = Patient("7", family_name="Third")
+    several = known == ("A", "B")
+    for told in (PatientMerge(CARL, "7"), PatientMerge(plain, "8", "HOSP")):
+        with database.write() as session:
+            if several:
+                with pytest.raises(MergeRefused, match="no assigning authority"):
+                    check_merge(session, told)
+            else:
+                check_merge(session, told)
+    with database.write() as session:
+        if several:
+            with pytest.raises(Ambiguous):
+                take_update(session, PatientUpdate(plain), Jobs().enqueue, ACTOR, 8)
+        else:
+            take_update(session, PatientUpdate(plain), Jobs().enqueue, ACTOR, 8)
+    names = [patient_of(database, accession)[1] for accession in ("ACC1", "ACC2")]
+    assert names == (["Example", "Sample"] if several else ["Third", "Third"])
+
+
+def test_a_draft_under_way_is_begun_anew_when_what_the_model_reads_changed(database: Database) -> None:
+    """A worker that has read the old sex must not store its draft: another one is due."""
+    jobs = Jobs()
+    with database.write() as session:
+        take_study(session, a_study(), jobs.enqueue, "archive")
+        take_order(session, an_order(), jobs.enqueue, ACTOR)
+    with database.write() as session:
+        take_update(session, PatientUpdate(replace(ADA, sex="male")), jobs.enqueue, ACTOR, 8)
+    assert [(job.kind, job.number) for job in jobs.asked] == [("draft", 1), ("draft", 2)]
 
 
 def test_an_order_after_a_report_of_another_patient_is_not_taken(database: Database) -> None:

@@ -16,6 +16,7 @@ from connectors.hl7.identifiers import (
     patient,
     stated_study_uids,
 )
+from connectors.hl7.joining import joined
 from connectors.hl7.laterality import laterality
 from connectors.hl7.message import Message, NotHl7, Segment
 from connectors.hl7.observations import text_lines, text_of
@@ -129,6 +130,8 @@ def orders(
 ) -> tuple[Order, ...]:
     """Every imaging order of a message, in its order: one for each accession of each ORC group.
 
+    Groups that ask the same for one accession are one order with all their procedures (`joining`).
+
     Prior results (ORC-1 PR, or what follows a second PID in an OMG or OMI) are no orders: they stand in
     `prior_reports` of the order before them. Groups that order something else beside imaging are left
     out. zone: of times without an offset; None is the zone of this machine.
@@ -150,7 +153,7 @@ def orders(
             location="OBR",
             code=100,
         )
-    return tuple(order for group in imaging for order in _orders(message, group, places, zone))
+    return joined(order for group in imaging for order in _orders(message, group, places, zone))
 
 
 def _groups(message: Message, places: Places) -> Iterator[OrderGroup]:

@@ -10,6 +10,7 @@ from connectors.hl7.datatypes import moment, practitioner
 from connectors.hl7.identifiers import DEFAULT_PLACES, Places, accession, patient
 from connectors.hl7.message import Field, Message, NotHl7, Segment
 from connectors.hl7.observations import contents, text_lines
+from connectors.hl7.parts import check_parts
 from connectors.hl7.results import covered_study, report_status, supported
 
 CHANNEL = "hl7-mdm"
@@ -93,6 +94,7 @@ def document_reports(
         found = "several" if headers else "none"
         raise NotHl7(f"expected one TXA segment, found {found}", location="TXA", code=100)
     txa = headers[0]
+    check_parts(len(message.all("OBR")), "OBR segments", "OBR")
     observations = message.all("OBX")
     if not observations and message.type != "MDM^T11":
         raise NotHl7("expected the content of the document in OBX, found none", location="OBX", code=100)

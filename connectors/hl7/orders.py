@@ -20,6 +20,7 @@ from connectors.hl7.joining import joined
 from connectors.hl7.laterality import laterality
 from connectors.hl7.message import Message, NotHl7, Segment
 from connectors.hl7.observations import text_lines, text_of
+from connectors.hl7.parts import check_parts
 
 MESSAGE_TYPES = ("ORM^O01", "OMG^O19", "OMI^O23")
 WITH_PRIOR_RESULTS = frozenset({"OMG^O19", "OMI^O23"})
@@ -153,6 +154,7 @@ def orders(
             location="OBR",
             code=100,
         )
+    check_parts(max(len(imaging), len(message.all("IPC"))), "orders", "ORC")
     return joined(order for group in imaging for order in _orders(message, group, places, zone))
 
 

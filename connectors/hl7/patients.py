@@ -9,6 +9,7 @@ from connectors.exchange import PatientMerge, PatientUpdate
 from connectors.hl7.datatypes import moment
 from connectors.hl7.identifiers import DEFAULT_PLACES, Places, chosen, no_identifier, patient
 from connectors.hl7.message import Message, NotHl7, Segment
+from connectors.hl7.parts import check_parts
 
 UPDATES = {"ADT^A08": "update patient information", "ADT^A31": "update person information"}
 MERGES = {
@@ -58,6 +59,7 @@ def patient_merges(message: Message, places: Places = DEFAULT_PLACES) -> tuple[P
     identifier with itself, and two merges that contradict each other.
     """
     _expect(message, tuple(MERGES))
+    check_parts(len(message.all("MRG")), "merges", "MRG")
     merges = tuple(
         dict.fromkeys(merge for pid, mrg in _pairs(message) for merge in _merges(pid, mrg, places))
     )
@@ -113,6 +115,7 @@ def _merges(pid: Segment, mrg: Segment, places: Places) -> Iterator[PatientMerge
     candidates = chosen(mrg.field(1), places) or chosen(mrg.field(4), places)
     if not candidates:
         raise no_identifier(places, "MRG-1", "MRG-4")
+    check_parts(len(candidates), "retired identifiers", "MRG-1")
     retired = [found for found in candidates if found[1] == surviving.assigning_authority] or candidates[:1]
     for identifier, authority in retired:
         # An authority that is not said may be the same one.

@@ -21,6 +21,7 @@ from connectors.hl7.identifiers import (
 )
 from connectors.hl7.message import Message, NotHl7, Segment
 from connectors.hl7.observations import DICOM_STUDY, contents, text_lines
+from connectors.hl7.parts import check_parts
 
 MESSAGE_TYPE = "ORU^R01"
 CHANNEL = "hl7-oru"
@@ -132,6 +133,7 @@ def signed_reports(
             location="OBR",
             code=100,
         )
+    check_parts(len(groups), "OBR segments", "OBR")
     return tuple(_report(message, group, places, zone) for group in groups)
 
 

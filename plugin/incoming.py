@@ -10,7 +10,7 @@ from connectors.exchange import Order, Patient, PatientMerge, PatientUpdate, Sig
 from connectors.hl7 import ack, documents, orders, patients, results
 from connectors.hl7.identifiers import DEFAULT_PLACES, Places
 from connectors.hl7.message import Message, NotHl7, parse
-from plugin.messages import Subject
+from plugin.messages import LONGEST, Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +140,35 @@ def read(arrival: Arrival) -> Incoming:
                 code=200,
             )
         reader(found, message, rules.places)
+        _check_lengths(found, message)
     except NotHl7 as refusal:
         found.refusal = refusal
     return found
 
 
+def _check_lengths(read: Incoming, message: Message) -> None:
+    """Raise NotHl7 for what identifies something and is too long to be looked up by."""
+    told = [*(order.patient for order in read.orders), *(report.patient for report in read.reports)]
+    told += [*(update.patient for update in read.updates), *(merge.surviving for merge in read.merges)]
+    accessions = [*(order.accession for order in read.orders), *(r.accession for r in read.reports)]
+    patients_told = [text for patient in told for text in (patient.identifier, patient.assigning_authority)]
+    retired = [text for m in read.merges for text in (m.retired_identifier, m.retired_assigning_authority)]
+    for place, values in (
+        ("MSH-3", [message.source]),
+        ("MSH-10", [message.control_id]),
+        ("OBR-18", accessions),
+        ("PID-3", patients_told),
+        ("MRG-1", retired),
+    ):
+        if any(len(value) > LONGEST for value in values):
+            raise NotHl7(
+                f"what identifies something must be at most {LONGEST} characters long",
+                location=place,
+                code=104,
+            )
+
+
 def storable(text: str) -> str:
-    """The text without NUL, which PostgreSQL keeps in no text; the message itself is kept as it came."""
-    return text.replace("\x00", "\ufffd")
+    """The text without NUL, which PostgreSQL keeps in no text, and short enough for an index; the message
+    itself is kept as it came."""
+    return text[:LONGEST].replace("\x00", "\ufffd")

@@ -39,6 +39,9 @@ from plugin.tables import Message
 
 GROUP = 256
 """The most messages of one transaction."""
+REMEMBERED = 5_000
+"""The most orders and reports that are looked up with one query: a database takes no more values than it
+likes. Of more, each is looked up by itself."""
 
 log = logging.getLogger(__name__)
 
@@ -167,8 +170,11 @@ class _Taking:
                     continue
                 earlier = _Earlier(number, sha256, Answers(first, second))
                 self._earlier.setdefault((sender, control_id), []).append(earlier)
-        orders = [order for one in self._incoming for order in one.orders]
-        reported = [report.accession for one in self._incoming for report in one.reports]
+        taken = [one for one in self._incoming if one.refusal is None]
+        orders = [order for one in taken for order in one.orders]
+        reported = [report.accession for one in taken for report in one.reports]
+        if len(orders) + len(reported) > REMEMBERED:
+            return
         remember_cases(self._session, {*reported, *(order.accession for order in orders)})
         remember_studies(self._session, orders)
 

@@ -24,6 +24,10 @@ SEARCH_LIMIT = 1000
 
 _LAST = "last message"
 _HIGHEST = sa.select(sa.func.coalesce(sa.func.max(Message.id), 0))
+LONGEST = 199
+"""Characters of what identifies a message, order or patient: EI-1 (v2.7) is no longer, and PostgreSQL keeps
+nothing in an index that is much longer."""
+
 _LAST_CHARACTER = "\U0010ffff"
 ADD_MESSAGES = sa.insert(Message.__table__)  # type: ignore[arg-type]
 ADD_SUBJECTS = sa.insert(MessageSubject.__table__)  # type: ignore[arg-type]
@@ -70,7 +74,7 @@ def next_number(session: Session) -> int:
 
 def subject_rows(message_id: int, subjects: Sequence[Subject]) -> list[dict[str, object]]:
     """The rows that make a message findable by what it is about; those that say the same are one row."""
-    told = dict.fromkeys((s.accession, *_patient_keys(s.patient)) for s in subjects)
+    told = dict.fromkeys((s.accession[:LONGEST], *_patient_keys(s.patient)) for s in subjects)
     return [
         {
             "message_id": message_id,
@@ -86,7 +90,8 @@ def subject_rows(message_id: int, subjects: Sequence[Subject]) -> list[dict[str,
 def _patient_keys(patient: Patient | None) -> tuple[str, str]:
     if patient is None:
         return "", ""
-    return patient.identifier, folded(f"{patient.family_name} {patient.given_name}")
+    name = folded(f"{patient.family_name} {patient.given_name}")
+    return patient.identifier[:LONGEST], name[:LONGEST]
 
 
 def folded(name: str) -> str:

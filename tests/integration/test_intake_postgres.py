@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from threading import Thread
@@ -14,7 +15,9 @@ from connectors.sandbox.ris import order_message
 from plugin.audit.verify import verify
 from plugin.casework import Job
 from plugin.db import Database
+from plugin.incoming import Arrival
 from plugin.intake import Intake
+from plugin.messages import LONGEST
 from plugin.migrate import migrate
 from plugin.tables import Message
 from tests.site import new_order
@@ -74,3 +77,24 @@ def test_processes_that_take_messages_at_once_number_them_apart(
         assert verify(session).verified
     assert codes == ["AA"] * 80
     assert list(kept) == list(range(1, 81))
+
+
+LONG = secrets.token_hex(6_000).encode()
+"""What PostgreSQL takes in no index, and cannot compress into one."""
+
+
+@pytest.mark.parametrize("place", range(4), ids=["sender", "control id", "name", "accession"])
+def test_what_is_too_long_for_an_index_holds_no_other_message_up(database: Database, place: int) -> None:
+    """Its own sender hears that it is too long; the messages that came with it are taken."""
+    intake = Intake(database, lambda _session, _job: None)
+    bodies = [ORDER % (b"", b"9", b"", b"9"), ORDER % tuple(LONG if n == place else b"" for n in range(4))]
+    arrivals = [Arrival(body, "127.0.0.1:1", intake.rules("default")) for body in bodies]
+    acks = [read_ack(b"".join(answers.in_order)) for answers in intake.receive_all(arrivals)]
+    with database.read() as session:
+        kept = session.scalars(sa.select(Message).order_by(Message.id)).all()
+        assert verify(session).verified
+    taken = place == 2  # a name is only shortened where it is searched for
+    assert [ack.code for ack in acks] == ["AA", "AA" if taken else "AE"]
+    assert [ack.error_code for ack in acks] == ["", "" if taken else "104"]
+    assert [message.body for message in kept] == bodies
+    assert all(len(message.control_id) <= LONGEST for message in kept)

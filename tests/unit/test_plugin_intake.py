@@ -24,9 +24,9 @@ from plugin.audit.log import record
 from plugin.cases import CaseState
 from plugin.casework import Job
 from plugin.db import Database
-from plugin.incoming import Rules
+from plugin.incoming import Arrival, Rules
 from plugin.intake import Intake, UnknownMessage
-from plugin.messages import subjects_of
+from plugin.messages import LONGEST, subjects_of
 from plugin.orders import take_study
 from plugin.tables import AuditLeaf, Case, Message, SignOff
 from tests.case_samples import BEN, ROSA, Jobs, a_study, an_order, fresh_database, holds, state_of
@@ -416,3 +416,35 @@ def test_a_message_that_still_waits_to_be_sent_is_not_replayed(database: Databas
     with database.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(Message)) == 1
         assert "message.replayed" not in session.scalars(sa.select(AuditLeaf.action)).all()
+
+
+@pytest.mark.parametrize(("length", "code"), [(LONGEST, "AA"), (LONGEST + 1, "AE")])
+@pytest.mark.parametrize("place", ["control id", "accession", "patient"])
+def test_what_identifies_something_is_at_most_199_characters_long(
+    database: Database, intake: Intake, place: str, length: int, code: str
+) -> None:
+    """A longer one is refused with the place, and kept; nothing is looked up by half an identifier."""
+    long = "7" * length
+    body = {
+        "control id": ordering(long),
+        "accession": ordering(accession=long),
+        "patient": ordering(patient=replace(BEN, identifier=long)),
+    }[place]
+    ack = read_ack(b"".join(intake.receive(body, PEER).in_order))
+    assert (ack.code, ack.error_code) == (code, "" if code == "AA" else "104")
+    with database.read() as session:
+        assert session.scalars(sa.select(Message)).one().body == body
+
+
+def test_orders_that_are_too_many_for_one_query_are_looked_up_one_by_one(
+    database: Database, intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every order of a large group finds its case all the same."""
+    monkeypatch.setattr("plugin.intake.REMEMBERED", 1)
+    arrivals = [
+        Arrival(ordering(f"M{number}", accession=f"ACC{number % 2}"), PEER, intake.rules("default"))
+        for number in range(4)
+    ]
+    assert all(intake.receive_all(arrivals))
+    with database.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(Case)) == 2

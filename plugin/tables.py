@@ -292,7 +292,7 @@ class AuditLeaf(Base):
     actor: Mapped[str]
     action: Mapped[str] = mapped_column(index=True)
     case_id: Mapped[str | None] = mapped_column(index=True)
-    message_id: Mapped[int | None] = mapped_column(sa.BigInteger)
+    message_id: Mapped[int | None] = mapped_column(sa.BigInteger, index=True)
     entry: Mapped[str]
     """The canonical JSON text that was hashed."""
     leaf_hash: Mapped[str]

@@ -25,6 +25,7 @@ INDEXES = (
     ("deliveries", ("next_attempt_at",)),
     ("patient_links", ("surviving_identifier",)),
     ("cases", ("patient_identifier",)),
+    ("audit_leaves", ("message_id",)),
 )
 ADDED = (
     ("cases", sa.Column("patient_identifier", sa.Text(), nullable=False, server_default=sa.text("''"))),

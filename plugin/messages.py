@@ -22,12 +22,12 @@ DEAD_LETTERS = frozenset({REFUSED, QUARANTINED, WAITING})
 IN, OUT = "in", "out"
 SEARCH_LIMIT = 1000
 
-_LAST = "last message"
-_HIGHEST = sa.select(sa.func.coalesce(sa.func.max(Message.id), 0))
 LONGEST = 199
 """Characters of what identifies a message, order or patient: EI-1 (v2.7) is no longer, and PostgreSQL keeps
 nothing in an index that is much longer."""
 
+_LAST = "last message"
+_HIGHEST = sa.select(sa.func.coalesce(sa.func.max(Message.id), 0))
 _LAST_CHARACTER = "\U0010ffff"
 ADD_MESSAGES = sa.insert(Message.__table__)  # type: ignore[arg-type]
 ADD_SUBJECTS = sa.insert(MessageSubject.__table__)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -242,6 +242,23 @@ def test_what_cannot_be_read_is_rejected_and_kept(database: Database, intake: In
     assert actions(database) == ["message.refused"]
 
 
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda body: with_msh(body, f18="UNICODE UTF-8").replace(b"Example", b"Ex\xffmple"),
+        lambda body: body + b"0BX|1\r",
+    ],
+    ids=["character set", "segment"],
+)
+def test_what_is_harmed_behind_a_readable_header_is_an_error(
+    database: Database, intake: Intake, harm: Callable[[bytes], bytes]
+) -> None:
+    """AE, with the sender's control id: unchanged it would be refused again, so that AR would never end."""
+    answer = read_ack(taken(intake, harm(ordering())))
+    assert (answer.code, answer.control_id) == ("AE", "M1")
+    assert [row.state for row in kept(database)] == ["REFUSED"]
+
+
 def test_an_unsupported_type_is_rejected_and_kept(database: Database, intake: Intake) -> None:
     """AR with ERR 200 at MSH-9 (table 0357), naming what is taken here."""
     raw = taken(intake, with_msh(ordering(), f9="SIU^S12"), PEER)
@@ -440,7 +457,7 @@ def test_orders_that_are_too_many_for_one_query_are_looked_up_one_by_one(
     database: Database, intake: Intake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every order of a large group finds its case all the same."""
-    monkeypatch.setattr("plugin.intake.REMEMBERED", 1)
+    monkeypatch.setattr("plugin.taking.REMEMBERED", 1)
     arrivals = [
         Arrival(ordering(f"M{number}", accession=f"ACC{number % 2}"), PEER, intake.rules("default"))
         for number in range(4)

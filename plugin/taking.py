@@ -1,0 +1,197 @@
+"""Some messages in the caller's transaction: each applied, kept with its acknowledgements, and logged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from connectors.hl7.ack import Answers
+from connectors.hl7.message import NotHl7
+from plugin import outbox
+from plugin.answering import answers_to
+from plugin.audit.log import record
+from plugin.casework import Enqueue, remember_cases
+from plugin.db import now
+from plugin.incoming import Incoming
+from plugin.links import surviving
+from plugin.messages import (
+    ADD_MESSAGES,
+    ADD_SUBJECTS,
+    IN,
+    PROCESSED,
+    QUARANTINED,
+    REFUSED,
+    next_number,
+    subject_rows,
+)
+from plugin.orders import remember_studies, take_order
+from plugin.patients import Ambiguous, MergeRefused, check_merge, check_one, take_merge, take_update
+from plugin.reports import Mismatch, check_report, take_report
+from plugin.tables import Message
+
+REMEMBERED = 5_000
+"""The most orders and reports that are looked up with one query: a database takes no more values than it
+likes. Of more, each is looked up by itself."""
+
+_EARLIER = sa.select(
+    Message.id,
+    Message.sender,
+    Message.control_id,
+    Message.body_sha256,
+    Message.state,
+    Message.direction,
+    Message.ack,
+    Message.application_ack,
+    # State and direction are looked at afterwards: asked for here, SQLite would go by the index of the state.
+).where(Message.control_id.in_(sa.bindparam("names", expanding=True)))
+
+
+class Taking:
+    """Messages that share one transaction."""
+
+    def __init__(self, session: Session, incoming: Sequence[Incoming], enqueue: Enqueue) -> None:
+        self._session = session
+        self._incoming = incoming
+        self._enqueue = enqueue
+        self._rows: list[dict[str, object]] = []
+        self._subjects: list[dict[str, object]] = []
+        self._earlier: dict[tuple[str, str], list[_Earlier]] = {}
+
+    def all(self) -> list[Answers]:
+        """Take every message; what the transaction holds at its end is written with one statement a table."""
+        session = self._session
+        self._look_up()
+        answers = [self._take(one) for one in self._incoming]
+        for one in self._incoming:
+            one.message = None  # some are of megabytes, and the database is about to copy them
+        if self._rows:
+            session.connection().execute(ADD_MESSAGES, self._rows)
+        if self._subjects:
+            session.connection().execute(ADD_SUBJECTS, self._subjects)
+        return answers
+
+    def _look_up(self) -> None:
+        """Everything that the messages will ask for, with one query each instead of one a message."""
+        names = sorted({one.control_id for one in self._incoming} - {""})
+        if names:
+            known = self._session.connection().execute(_EARLIER, {"names": names})
+            for number, sender, control_id, sha256, state, direction, first, second in known:
+                if (state, direction) != (PROCESSED, IN):
+                    continue
+                earlier = _Earlier(number, sha256, Answers(first, second))
+                self._earlier.setdefault((sender, control_id), []).append(earlier)
+        taken = [one for one in self._incoming if one.refusal is None]
+        orders = [order for one in taken for order in one.orders]
+        reported = [report.accession for one in taken for report in one.reports]
+        if len(orders) + len(reported) > REMEMBERED:
+            return
+        remember_cases(self._session, {*reported, *(order.accession for order in orders)})
+        remember_studies(self._session, orders)
+
+    def _take(self, one: Incoming) -> Answers:
+        replay = one.arrival.replay_of is not None
+        before = [] if replay else self._earlier.get((one.sender, one.control_id), [])
+        same = next((earlier for earlier in before if earlier.sha256 == one.sha256), None)
+        if same is not None:
+            record(self._session, one.actor, "message.repeated", message_id=same.number)
+            return self._route(one, same.answers)
+        if before:
+            one.refusal = NotHl7(
+                "another message with this MSH-10 was taken before; have the sender give each its own, and "
+                "replay this one if it is meant",
+                location="MSH-10",
+                code=205,
+            )
+            return self._keep(one, QUARANTINED)
+        return self._keep(one, PROCESSED)
+
+    def _keep(self, one: Incoming, state: str) -> Answers:
+        number = next_number(self._session)
+        refusal = one.refusal or self._apply(one, number)
+        if refusal is not None and state == PROCESSED:
+            state = REFUSED
+        reason = str(refusal) if refusal else ""
+        answers = answers_to(one, refusal)
+        self._rows.append(
+            {
+                "id": number,
+                "direction": IN,
+                "received_at": now(),
+                "channel": one.arrival.rules.listener,
+                "peer": one.arrival.peer,
+                "sender": one.sender,
+                "control_id": one.control_id,
+                "message_type": one.type,
+                "state": state,
+                "reason": reason,
+                "replay_of": one.arrival.replay_of,
+                "pruned_at": None,
+                "body_bytes": len(one.arrival.body),
+                "body_sha256": one.sha256,
+                "ack": answers.accept,
+                "application_ack": answers.application,
+                "body": one.arrival.body,
+            }
+        )
+        self._subjects += subject_rows(number, one.subjects)
+        record(
+            self._session,
+            one.actor,
+            f"message.{state.lower()}",
+            message_id=number,
+            details={"type": one.type, "sha256": one.sha256, "reason": reason},
+        )
+        if state == PROCESSED and one.control_id:
+            earlier = _Earlier(number, one.sha256, answers)
+            self._earlier.setdefault((one.sender, one.control_id), []).append(earlier)
+        return self._route(one, answers)
+
+    def _apply(self, one: Incoming, number: int) -> NotHl7 | None:
+        """Bring everything in a message where it belongs, or nothing: what may refuse is asked first."""
+        session, actor = self._session, one.actor
+        try:
+            for report in one.reports:
+                check_report(session, report)
+            for update in one.updates:
+                patient = surviving(session, update.patient)
+                check_one(session, patient.identifier, patient.assigning_authority)
+            for merge in one.merges:
+                check_merge(session, merge)
+        except Mismatch as error:
+            return NotHl7(str(error), location="PID-3", code=204)
+        except Ambiguous as error:
+            return NotHl7(str(error), location="PID-3", code=204)
+        except MergeRefused as error:
+            return NotHl7(str(error), location="MRG-1", code=204)
+        for order in one.orders:
+            take_order(session, order, self._enqueue, actor, number)
+        for ordinal, report in enumerate(one.reports):
+            take_report(session, report, f"message {number}:{ordinal}", actor, number, enqueue=self._enqueue)
+        for update in one.updates:
+            take_update(session, update, self._enqueue, actor, number)
+        for merge in one.merges:
+            take_merge(session, merge, self._enqueue, actor, number)
+        if one.answer is not None:
+            outbox.answered(session, one.answer, actor, number)
+        return None
+
+    def _route(self, one: Incoming, answers: Answers) -> Answers:
+        """Put an application acknowledgement in the outbox where its listener sends it elsewhere."""
+        elsewhere = one.arrival.rules.application_acks
+        if not elsewhere or not answers.application or one.arrival.replay_of is not None:
+            return answers
+        outbox.put(self._session, elsewhere, one.sender, answers.application)
+        return Answers(accept=answers.accept)
+
+
+class _Earlier:
+    """A message that was processed before."""
+
+    __slots__ = ("answers", "number", "sha256")
+
+    def __init__(self, number: int, sha256: str, answers: Answers) -> None:
+        self.number = number
+        self.sha256 = sha256
+        self.answers = answers

@@ -43,7 +43,7 @@ class Listener:
     """One HL7 listener: a table under `[[listeners]]` in prelim.toml."""
 
     name: str = setting("default", _name, "its name in the log and in the store of messages")
-    host: str = setting("127.0.0.1", values.text, "address it binds to")
+    host: str = setting("127.0.0.1", values.host, "address it binds to")
     port: int = setting(2575, values.whole(0, 65535), "its port; 0 takes a free one")
     frame_bytes: int = setting(16 * 2**20, values.whole(1024, 2**30), "largest message accepted, in bytes")
     idle_seconds: float = setting(

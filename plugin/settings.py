@@ -35,7 +35,7 @@ class Settings:
         "where cases, messages, queue and audit log live",
         secret=True,
     )
-    mllp_host: str = setting("127.0.0.1", values.text, "address the HL7 listener binds to")
+    mllp_host: str = setting("127.0.0.1", values.host, "address the HL7 listener binds to")
     mllp_port: int = setting(2575, values.whole(0, 65535), "port of the HL7 listener; 0 takes a free one")
     mllp_frame_bytes: int = setting(
         16 * 2**20, values.whole(1024, 2**30), "largest HL7 message accepted, in bytes"
@@ -47,7 +47,7 @@ class Settings:
     listeners: tuple[Listener, ...] = setting(
         (), read_listeners, "HL7 listeners with settings of their own; empty: one, from the mllp settings"
     )
-    http_host: str = setting("127.0.0.1", values.text, "address the pages bind to")
+    http_host: str = setting("127.0.0.1", values.host, "address the pages bind to")
     http_port: int = setting(8765, values.whole(0, 65535), "port of the pages; 0 takes a free one")
     http_hosts: tuple[str, ...] = setting(
         ("localhost", "127.0.0.1"),

@@ -35,6 +35,8 @@ def read_all(
     """
     found = {}
     for name, value in given.items():
+        if value is None:  # JSON can say it, and `str` would make it a word
+            raise ValueError(f"{named(name)} must be given a value or left out; it is null.")
         try:
             found[name] = known[name].metadata["read"](value)
         except Inside as error:
@@ -50,6 +52,14 @@ def read_all(
 def text(value: object) -> str:
     """Any text, without white space around it."""
     return str(value).strip()
+
+
+def host(value: object) -> str:
+    """An address to bind to. Nothing would be every address of the machine: that is said as 0.0.0.0 or ::."""
+    found = text(value)
+    if not found:
+        raise ValueError("an address to bind to, for example 127.0.0.1, or 0.0.0.0 for all of them")
+    return found
 
 
 def whole(low: int, high: int) -> Callable[[object], int]:

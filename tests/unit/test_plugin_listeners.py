@@ -106,8 +106,8 @@ def test_a_name_is_small_letters_digits_and_hyphens(name: str) -> None:
     assert read({"name": name})[0].name == name
 
 
-@pytest.mark.parametrize("name", ["", "x" * 41, "-a", "RIS", "ris 2", "ris_2", "ris/2", "ä", "a\nb", None])
-def test_a_name_that_is_none_is_refused(name: str | None) -> None:
+@pytest.mark.parametrize("name", ["", "x" * 41, "-a", "RIS", "ris 2", "ris_2", "ris/2", "ä", "a\nb"])
+def test_a_name_that_is_none_is_refused(name: str) -> None:
     """The sentence counts the listeners, for the name cannot be relied on."""
     expected = "a name of small letters, digits and hyphens, at most 40"
     told = refusal({"name": "first"}, {"name": name})
@@ -330,3 +330,10 @@ def test_a_place_that_is_none_names_who_has_it() -> None:
         rules(Settings(listeners=listeners))
     with pytest.raises(SettingError, match=r"^PRELIM_ACCESSION_PLACES or PRELIM_SIGNER_PLACES: 'OBR' is no"):
         rules(Settings(listeners=read({"name": "b"}), accession_places=("OBR",)))
+
+
+@pytest.mark.parametrize("name", ["tls_certificate", "charset", "port"])
+def test_a_null_is_no_value(name: str) -> None:
+    """JSON's null is refused: it would become a file called None."""
+    with pytest.raises(SettingError, match=f"{name} must be given a value or left out"):
+        load({"PRELIM_LISTENERS": json.dumps([{"name": "a", name: None}])})

@@ -63,6 +63,14 @@ def test_a_number_that_is_none_is_refused(name: str, value: str) -> None:
         told(**{name: value})
 
 
+@pytest.mark.parametrize("name", ["MLLP_HOST", "HTTP_HOST"])
+def test_an_empty_address_does_not_bind_everywhere(name: str) -> None:
+    """Every address of the machine is asked for by name, never by leaving something out."""
+    with pytest.raises(SettingError, match=f"PRELIM_{name} must be an address to bind to"):
+        told(**{name: " "})
+    assert getattr(told(**{name: "0.0.0.0"}), name.lower()) == "0.0.0.0"
+
+
 def test_every_numeric_setting_has_its_limits_tested() -> None:
     """A new number among the settings needs a line in the table above."""
     numeric = {spec.name.upper() for spec in fields(Settings) if type(spec.default) in (int, float)}

@@ -180,7 +180,7 @@ def test_a_sender_whose_msh_18_lies_is_read_in_the_listeners_character_set(tmp_p
         assert case.order["patient"]["family_name"] == NAME
         refused = site.send("plain", order("A2", **lying))
         assert refused is not None
-        assert refused.code is AckCode.AR  # unchanged it is taken, once the override is set
+        assert refused.code is AckCode.AE  # unchanged it is refused again, until the setting is mended
         assert "MSH-18" in refused.text
         assert "charset override" in refused.text
         assert site.case("A2") is None

@@ -21,7 +21,8 @@ from connectors.hl7.encoding import Encoding, NotHl7
 from connectors.hl7.message import Field, Segment, Value, segment
 
 MOST_MESSAGES = 10_000
-"""In one file or frame: each is a transaction of its own, and each is answered."""
+"""In one file or frame: each is taken by itself, and each is answered. No more batches, for each is answered
+too."""
 
 _BEFORE = b"\x0b\r\n \t"
 _BLANK = b"\x0b\x1c\r\n \t"
@@ -98,7 +99,7 @@ def split(raw: bytes) -> BatchFile:
     front of each, because it says how they are read.
 
     Raises NotHl7 when a segment stands outside any message, an envelope is out of order, BTS-1 or FTS-1 is
-    no number or disagrees, or there are more than MOST_MESSAGES messages.
+    no number or disagrees, or there are more than MOST_MESSAGES messages or batches.
     """
     body, codec, mark = _single_bytes(raw)
     reader = _Reader()
@@ -213,6 +214,8 @@ class _Reader:
 
     def _close(self, declared: int | None) -> None:
         _check_count("BTS-1", "messages", declared, {len(self._messages)})
+        if len(self._closed) == MOST_MESSAGES:
+            raise NotHl7(f"expected at most {MOST_MESSAGES} batches in a file; send smaller files", code=104)
         self._closed.append(Batch(self._batch, tuple(self._messages), declared))
         self._batch, self._messages, self._open = _ABSENT, [], False
 

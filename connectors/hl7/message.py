@@ -185,7 +185,7 @@ class Message:
         """MSH-9.1 and MSH-9.2 as ORM^O01; without the event when there is none."""
         return "^".join(part for part in (self.header.value(9, 1), self.header.value(9, 2)) if part)
 
-    @property
+    @cached_property
     def control_id(self) -> str:
         """MSH-10 exactly as sent, for MSA-2; may be empty."""
         return self.header.field(10).text

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from connectors.errors import Malformed
 from connectors.hl7 import batches
 from connectors.hl7.ack import AckCode, acknowledge
-from connectors.hl7.batches import answer, is_batch, refusal, split
+from connectors.hl7.batches import MOST_MESSAGES, answer, is_batch, refusal, split
 from connectors.hl7.message import NotHl7, build, parse
 
 FHS = b"FHS|^~\\&|RIS|HOSP^1.2^ISO|PRELIM|HOSP|20260101120000||NIGHT||F7\r"
@@ -296,3 +296,14 @@ def test_what_is_no_batch_hides_no_message(raw: bytes) -> None:
     """Bytes that are not taken for a batch hold one MSH line with these delimiters."""
     if not is_batch(raw):
         assert sum(line.startswith(b"MSH|") for line in raw.replace(b"\n", b"\r").split(b"\r")) == 1
+
+
+@pytest.mark.parametrize(("count", "taken"), [(MOST_MESSAGES, True), (MOST_MESSAGES + 1, False)])
+def test_a_file_holds_at_most_so_many_batches(count: int, taken: bool) -> None:
+    """Each empty batch is answered with one of its own: a frame of them must not fill the memory."""
+    file = b"FHS|^~\\&|R\r" + b"BHS|^~\\&|R\rBTS|0\r" * count
+    if taken:
+        assert len(split(file).batches) == count
+    else:
+        with pytest.raises(NotHl7, match="batches"):
+            split(file)

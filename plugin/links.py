@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from connectors.exchange import Patient
-from plugin.tables import PatientLink
+from plugin.tables import Case, PatientLink
 
 _MERGED = "patients were merged"
 _ANY = sa.select(sa.exists(sa.select(PatientLink.identifier)))
@@ -27,17 +27,28 @@ def surviving(session: Session, patient: Patient) -> Patient:
 
 
 def link_of(session: Session, identifier: str, authority: str) -> PatientLink | None:
-    """Where an identifier was merged into; None for one that was not."""
+    """Where an identifier was merged into; None for one that was not.
+
+    An identifier with an authority is merged under that authority only. One without is not guessed to be one
+    of several people: it is merged where no second authority gives it to anybody.
+    """
     if not _any_links(session):
         return None
     same = sa.select(PatientLink).where(PatientLink.identifier == identifier)
-    found = [
-        link for link in session.scalars(same).all() if one_authority(link.assigning_authority, authority)
-    ]
-    # An identifier without an authority is not guessed to be one of several people.
-    exact = [link for link in found if link.assigning_authority == authority]
-    chosen = exact or found
-    return chosen[0] if len(chosen) == 1 else None
+    found = {link.assigning_authority: link for link in session.scalars(same)}
+    if authority in found or authority or len(found) != 1:
+        return found.get(authority)
+    return next(iter(found.values())) if len(authorities_of(session, identifier)) <= 1 else None
+
+
+def authorities_of(session: Session, identifier: str) -> set[str]:
+    """Every assigning authority that is known to give an identifier, in cases and in links."""
+    told = sa.union(
+        sa.select(Case.assigning_authority).where(Case.patient_identifier == identifier),
+        sa.select(PatientLink.assigning_authority).where(PatientLink.identifier == identifier),
+        sa.select(PatientLink.surviving_authority).where(PatientLink.surviving_identifier == identifier),
+    )
+    return set(session.scalars(told)) - {""}
 
 
 def _any_links(session: Session) -> bool:
@@ -47,11 +58,6 @@ def _any_links(session: Session) -> bool:
         known = session.connection().execute(_ANY).scalar_one()
         session.info[_MERGED] = known
     return bool(known)
-
-
-def one_authority(one: str, other: str) -> bool:
-    """Whether two assigning authorities may be one: a message that names none speaks of any."""
-    return not one or not other or one == other
 
 
 def remember_link(session: Session) -> None:

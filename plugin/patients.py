@@ -16,7 +16,7 @@ from plugin.audit.log import record
 from plugin.cases import CaseState
 from plugin.casework import Enqueue
 from plugin.db import now
-from plugin.links import link_of, one_authority, remember_link, surviving
+from plugin.links import authorities_of, link_of, remember_link, surviving
 from plugin.orders import match
 from plugin.tables import Case, PatientLink
 from plugin.translate import order_from_json, order_to_json
@@ -34,19 +34,24 @@ class Ambiguous(Exception):
 
 
 def check_merge(session: Session, merge: PatientMerge) -> None:
-    """Raise MergeRefused when the retired identifier was merged into another patient before, or is that of
-    several patients."""
+    """Raise MergeRefused when the retired identifier was merged into another patient before, when it is that
+    of several patients, or the surviving one."""
     try:
         check_one(session, merge.retired_identifier, merge.retired_assigning_authority)
         check_one(session, merge.surviving.identifier, merge.surviving.assigning_authority)
     except Ambiguous as error:
         raise MergeRefused(str(error)) from None
+    merge = _with_authorities(session, merge)
+    kept = (merge.surviving.identifier, merge.surviving.assigning_authority)
+    if kept == (merge.retired_identifier, merge.retired_assigning_authority):
+        raise MergeRefused("PID-3 and MRG-1 name one and the same patient; there is nothing to merge.")
     link = link_of(session, merge.retired_identifier, merge.retired_assigning_authority)
     target = surviving(session, merge.surviving)
     if link is None:
         return
-    if link.surviving_identifier == target.identifier and one_authority(
-        link.surviving_authority, target.assigning_authority
+    if (link.surviving_identifier, link.surviving_authority) == (
+        target.identifier,
+        target.assigning_authority,
     ):
         return
     raise MergeRefused(
@@ -56,11 +61,25 @@ def check_merge(session: Session, merge: PatientMerge) -> None:
 
 def check_one(session: Session, identifier: str, authority: str) -> None:
     """Raise Ambiguous when an identifier comes without an authority, and several have given it."""
-    if authority:
-        return
-    known = sa.select(Case.assigning_authority).where(Case.patient_identifier == identifier).distinct()
-    if len(set(session.scalars(known)) - {""}) > 1:
+    if not authority and len(authorities_of(session, identifier)) > 1:
         raise Ambiguous("A patient identifier names no assigning authority, and several have given it.")
+
+
+def _with_authorities(session: Session, merge: PatientMerge) -> PatientMerge:
+    """The merge with the authorities that it leaves out: the one that is known to give an identifier, else
+    that of the other identifier in the message."""
+    retired = merge.retired_assigning_authority or _only_authority(session, merge.retired_identifier)
+    kept = merge.surviving.assigning_authority or _only_authority(session, merge.surviving.identifier)
+    return replace(
+        merge,
+        surviving=replace(merge.surviving, assigning_authority=kept or retired),
+        retired_assigning_authority=retired or kept,
+    )
+
+
+def _only_authority(session: Session, identifier: str) -> str:
+    known = authorities_of(session, identifier)
+    return known.pop() if len(known) == 1 else ""
 
 
 def take_merge(session: Session, merge: PatientMerge, enqueue: Enqueue, actor: str, message_id: int) -> None:
@@ -73,6 +92,7 @@ def take_merge(session: Session, merge: PatientMerge, enqueue: Enqueue, actor: s
     4. Open cases of the retired identifier get the survivor's; a written draft of theirs is written again.
     """
     check_merge(session, merge)
+    merge = _with_authorities(session, merge)
     retired = link_of(session, merge.retired_identifier, merge.retired_assigning_authority)
     target = surviving(session, merge.surviving)
     if retired is not None:  # 1
@@ -85,7 +105,7 @@ def take_merge(session: Session, merge: PatientMerge, enqueue: Enqueue, actor: s
         target = merge.surviving
     leading = sa.select(PatientLink).where(PatientLink.surviving_identifier == merge.retired_identifier)
     for link in session.scalars(leading).all():  # 3
-        if one_authority(link.surviving_authority, merge.retired_assigning_authority):
+        if link.surviving_authority == merge.retired_assigning_authority:
             link.surviving_identifier = target.identifier
             link.surviving_authority = target.assigning_authority
     session.add(
@@ -113,8 +133,9 @@ def take_merge(session: Session, merge: PatientMerge, enqueue: Enqueue, actor: s
 
 
 def _is_retired(patient: Patient, merge: PatientMerge) -> bool:
-    return patient.identifier == merge.retired_identifier and one_authority(
-        patient.assigning_authority, merge.retired_assigning_authority
+    return (patient.identifier, patient.assigning_authority) == (
+        merge.retired_identifier,
+        merge.retired_assigning_authority,
     )
 
 
@@ -170,7 +191,7 @@ def _give(case: Case, patient: Patient) -> None:
 
 
 def _cases_of(session: Session, identifier: str, authority: str) -> Sequence[Case]:
+    """The cases of a patient; those without an authority too, where no other gives the identifier."""
     same = sa.select(Case).where(Case.patient_identifier == identifier).order_by(Case.created_at)
-    return [
-        case for case in session.scalars(same).all() if one_authority(case.assigning_authority, authority)
-    ]
+    alone = len(authorities_of(session, identifier) | {authority} - {""}) <= 1
+    return [case for case in session.scalars(same).all() if alone or case.assigning_authority == authority]

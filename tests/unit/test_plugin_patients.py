@@ -182,6 +182,55 @@ def test_the_same_identifier_of_another_authority_is_another_patient(database: D
         assert surviving(session, elsewhere) == elsewhere
 
 
+def known(database: Database) -> dict[str, tuple[str, str]]:
+    """Identifier and authority of each case's patient."""
+    with database.read() as session:
+        cases = session.scalars(sa.select(Case))
+        return {case.accession: (case.patient_identifier, case.assigning_authority) for case in cases}
+
+
+def test_a_merge_without_an_authority_takes_nobody_elses_patient(database: Database) -> None:
+    """MRG-1 says 7 where only A's 7 is known: B's 7, ordered for afterwards, stays who they are."""
+    place(database, replace(ADA, identifier="7", assigning_authority="A"), "ACC1")
+    merge(database, Patient("9", "A"), Patient("7"))
+    place(database, replace(BEN, identifier="7", assigning_authority="B"), "ACC2")
+    assert known(database) == {"ACC1": ("9", "A"), "ACC2": ("7", "B")}
+    assert patient_of(database, "ACC2")[1] == BEN.family_name
+
+
+def test_a_merge_without_any_authority_takes_no_patient_that_has_one(database: Database) -> None:
+    """Nothing was known of 7 when it was merged: only an order that names no authority either is its."""
+    merge(database, Patient("9"), Patient("7"))
+    place(database, replace(BEN, identifier="7", assigning_authority="B"), "ACC1")
+    place(database, replace(ADA, identifier="7", assigning_authority=""), "ACC2")
+    assert known(database) == {"ACC1": ("7", "B"), "ACC2": ("9", "")}
+
+
+def test_a_survivor_without_an_authority_has_that_of_the_retired_one(database: Database) -> None:
+    """Cases from before and after the merge are of one patient, under one identifier and authority."""
+    mine = replace(ADA, identifier="7", assigning_authority="A")
+    place(database, mine, "ACC1")
+    merge(database, Patient("9"), mine)
+    place(database, mine, "ACC2")
+    assert known(database) == {"ACC1": ("9", "A"), "ACC2": ("9", "A")}
+
+
+def test_an_identifier_is_not_merged_with_itself_under_a_known_authority(database: Database) -> None:
+    """MRG-1 leaves out the authority that PID-3 names: one identifier, and nothing to merge."""
+    place(database, replace(ADA, identifier="7", assigning_authority="A"))
+    with pytest.raises(MergeRefused, match="one and the same patient"):
+        merge(database, Patient("7", "A"), Patient("7"))
+
+
+def test_a_case_without_an_authority_is_not_merged_where_two_give_the_identifier(database: Database) -> None:
+    """Nobody can tell whose 7 it is: it stays as it was ordered."""
+    place(database, replace(CARL, identifier="7", assigning_authority=""), "ACC1")
+    place(database, replace(ADA, identifier="7", assigning_authority="A"), "ACC2")
+    place(database, replace(BEN, identifier="7", assigning_authority="B"), "ACC3")
+    merge(database, Patient("9", "A"), Patient("7", "A"))
+    assert known(database) == {"ACC1": ("7", ""), "ACC2": ("9", "A"), "ACC3": ("7", "B")}
+
+
 def test_a_written_draft_is_written_again_under_the_survivor(database: Database) -> None:
     """A draft that stands under the retired identifier is redone; a signed case is left to its human."""
     jobs = Jobs()

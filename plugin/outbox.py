@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
-from connectors.hl7.ack import Ack
+from connectors.hl7.ack import Ack, read_ack
 from connectors.hl7.message import parse
 from plugin.audit.log import record
 from plugin.cases import CaseState
@@ -289,14 +289,16 @@ def _say(session: Session, draft_id: int | None, said: str) -> None:
 def answered(session: Session, ack: Ack, actor: str, message_id: int) -> None:
     """An acknowledgement that came as a message of its own: what it answers is looked up and told in the log.
 
-    message_id: the number of the acknowledgement. An error or rejection makes a dead letter of a message that
-    had been sent: its receiver stored it and could not process it.
+    message_id: the number of the acknowledgement. It counts where its sender is the one that gave the accept
+    acknowledgement, and so may still speak at the application level (v2.5.1 section 2.9.3): nobody else can
+    undo a delivery. An error or rejection then makes a dead letter of a message that had been sent: its
+    receiver stored it and could not process it.
     """
     same = sa.select(Message).where(Message.control_id == ack.control_id, Message.direction == OUT)
     message = session.scalars(same.order_by(Message.id.desc()).limit(1)).first()
     details: dict[str, object] = {"code": ack.code.value, "answers": message.id if message else None}
     record(session, actor, "message.answered", message_id=message_id, details=details)
-    if message is not None and message.state == SENT:
+    if message is not None and message.state == SENT and _speaks_for_receiver(ack, message):
         message.application_ack = ack.raw
         if not ack.accepted:
             message.state = REFUSED
@@ -305,6 +307,11 @@ def answered(session: Session, ack: Ack, actor: str, message_id: int) -> None:
                 _say(session, message.draft_id, f"The RIS refused the draft: {message.reason}")
             of, why = _case_of(session, message), {"reason": message.reason}
             record(session, actor, "message.refused", case_id=of, message_id=message.id, details=why)
+
+
+def _speaks_for_receiver(ack: Ack, message: Message) -> bool:
+    accept = read_ack(message.ack)
+    return accept.code.value[0] == "C" and parse(accept.raw).source == parse(ack.raw).source
 
 
 def send_again(session: Session, original: Message, actor: str) -> int:

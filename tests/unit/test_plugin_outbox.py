@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from connectors.hl7.ack import Ack, AckCode
+from connectors.hl7.ack import Ack, AckCode, read_ack
 from connectors.hl7.message import build
 from plugin import outbox
 from plugin.cases import CaseState
@@ -49,6 +49,12 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 def message(control_id: str) -> bytes:
     return build([("MSH", {3: "PRELIM", 9: ("ORU", "R01"), 10: control_id})])
+
+
+def ack_of(code: AckCode, sender: str = "RIS") -> Ack:
+    """An acknowledgement of CID-1 as it came from a sender."""
+    msh = {3: sender, 4: "HOSP", 9: "ACK", 10: "A1", 12: "2.5.1"}
+    return read_ack(build([("MSH", msh), ("MSA", {1: code.value, 2: "CID-1"})]))
 
 
 def put(database: Database, control_id: str, lane: str = "lane", destination: str = RIS) -> int:
@@ -229,12 +235,31 @@ def test_a_late_application_acknowledgement_is_told_to_its_message(
     """A receiver that stored a message and could not process it makes a dead letter of it."""
     first = put(database, "CID-1")
     claim(database)
+    accept, later = ack_of(AckCode.CA), ack_of(code)
     with database.write() as session:
-        outbox.sent(session, first, Ack(AckCode.CA, "CID-1", raw=b"CA"))
-        outbox.answered(session, Ack(code, "CID-1", raw=b"later"), "hl7:RIS", 99)
+        outbox.sent(session, first, accept)
+        outbox.answered(session, later, "hl7:RIS", 99)
     with database.read() as session:
         kept = session.get_one(Message, first)
-    assert (kept.state, kept.ack, kept.application_ack) == (state_after, b"CA", b"later")
+    assert (kept.state, kept.ack, kept.application_ack) == (state_after, accept.raw, later.raw)
+
+
+@pytest.mark.parametrize(
+    ("first_code", "sender"), [(AckCode.CA, "STRANGER"), (AckCode.AA, "RIS")], ids=["stranger", "original"]
+)
+def test_nobody_but_the_receiver_undoes_a_delivery(
+    database: Database, first_code: AckCode, sender: str
+) -> None:
+    """An error from anybody else, or after the receiver's last word, is logged and changes nothing."""
+    first = put(database, "CID-1")
+    claim(database)
+    with database.write() as session:
+        outbox.sent(session, first, ack_of(first_code))
+        outbox.answered(session, ack_of(AckCode.AE, sender), "hl7:STRANGER", 99)
+    assert state(database, first) == SENT
+    with database.read() as session:
+        last = session.scalars(sa.select(AuditLeaf.action).order_by(AuditLeaf.position.desc())).first()
+    assert last == "message.answered"
 
 
 def test_an_acknowledgement_of_nothing_that_we_sent_is_only_logged(database: Database) -> None:

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from connectors.exchange import OrderAction, ReportStatus
 from connectors.fhir.identifiers import IdentifierSystems
-from connectors.hl7.ack import Ack, AckCode
+from connectors.hl7.ack import Ack, AckCode, read_ack
+from connectors.hl7.message import build
 from plugin import outbox
 from plugin.cases import CaseState
 from plugin.casework import find_case, move
@@ -82,12 +83,12 @@ def claim(database: Database) -> Due | None:
         return outbox.claim(session, RIS, timedelta(0))
 
 
-def send(database: Database) -> int:
+def send(database: Database, ack: Ack | None = None) -> int:
     """Send what is next, and have it accepted; return its number."""
     due = claim(database)
     assert due is not None
     with database.write() as session:
-        outbox.sent(session, due.message_id, ACCEPTED)
+        outbox.sent(session, due.message_id, ack or ACCEPTED)
     return due.message_id
 
 
@@ -221,9 +222,13 @@ def test_a_withdrawal_is_sent_again_by_hand_only_while_the_case_is_cancelled(
 
 def test_a_refusal_that_comes_as_a_message_is_logged_and_told_to_the_case(offered: Database) -> None:
     """The RIS stored the draft and could not process it: its message is refused now, and the log says so."""
-    number = send(offered)
+    accept, error = (
+        read_ack(build([("MSH", {3: "RIS", 9: "ACK", 10: "A"}), ("MSA", {1: code.value, 2: "PRELIM1"})]))
+        for code in (AckCode.CA, AckCode.AE)
+    )
+    number = send(offered, accept)
     with offered.write() as session:
-        outbox.answered(session, Ack(AckCode.AE, "PRELIM1", raw=b"its words"), "hl7:RIS", 77)
+        outbox.answered(session, error, "hl7:RIS", 77)
     assert left(offered) == [("PRELIM1", REFUSED)]
     assert where(offered)[1].startswith("The RIS refused the draft")
     with offered.read() as session:

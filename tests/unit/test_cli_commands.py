@@ -15,7 +15,6 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
 
 from connectors.hl7.ack import AckCode, acknowledge
 from connectors.hl7.message import parse
@@ -23,10 +22,10 @@ from connectors.hl7.mllp import MllpServer, Peer, running
 from connectors.sandbox.ris import order_message
 from plugin.casework import find_case, hold
 from plugin.cli import prelim
-from plugin.cli.output import Failure
 from plugin.db import Database
 from plugin.intake import Intake
 from tests.case_samples import ADA, Jobs, an_order, fresh_url, tamper
+from tests.command_line import failure, invoke, told
 
 ROOT = Path(__file__).resolve().parents[2]
 AT = datetime(2026, 1, 6, 9, 30, tzinfo=UTC)
@@ -57,25 +56,6 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     intake.receive(order_message(an_order(""), "M2", AT), "127.0.0.1:1")
     yield database
     database.close()
-
-
-def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(prelim, [str(argument) for argument in arguments])
-
-
-def told(*arguments: object, code: int = 0) -> Any:
-    """What a command prints with --json."""
-    result = invoke(*arguments, "--json")
-    assert result.exit_code == code, result.output
-    return json.loads(result.stdout)
-
-
-def failure(*arguments: object) -> str:
-    """The sentence with which a command refuses."""
-    result = invoke(*arguments)
-    assert result.exit_code == 1
-    assert isinstance(result.exception, Failure)
-    return str(result.exception)
 
 
 @pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[" ".join(path) for path, _ in COMMANDS])

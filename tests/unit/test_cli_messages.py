@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from click.testing import CliRunner, Result
 
 from connectors.hl7.ack import AckCode, acknowledge
 from connectors.hl7.examples import KINDS
@@ -19,14 +16,13 @@ from connectors.hl7.mllp import MllpServer, Peer, running
 from connectors.hl7.mllp.tls import server_context
 from connectors.sandbox.ris import order_message
 from plugin import outbox
-from plugin.cli import prelim
-from plugin.cli.output import Failure
 from plugin.db import Database, now
 from plugin.intake import Intake
 from plugin.messages import Subject
 from plugin.tables import Message
 from tests.case_samples import ADA, BEN, Jobs, an_order, fresh_url
 from tests.certificates import Authority
+from tests.command_line import failure, invoke, told
 
 AT = datetime(2026, 1, 6, 9, 30, tzinfo=UTC)
 PEER = "127.0.0.1:1"
@@ -48,25 +44,6 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
         outbox.put(session, outbox.RIS, "lane", ORU, subjects=[Subject("ACC1", ADA)])
     yield database
     database.close()
-
-
-def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(prelim, [str(argument) for argument in arguments])
-
-
-def told(*arguments: object, code: int = 0) -> Any:
-    """What a command prints with --json."""
-    result = invoke(*arguments, "--json")
-    assert result.exit_code == code, result.output
-    return json.loads(result.stdout)
-
-
-def failure(*arguments: object) -> str:
-    """The sentence with which a command refuses."""
-    result = invoke(*arguments)
-    assert result.exit_code == 1
-    assert isinstance(result.exception, Failure)
-    return str(result.exception)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, defer
 
 from connectors.exchange import Patient
+from plugin.db import now
 from plugin.tables import Message, MessageSubject
 
 PROCESSED, REFUSED, QUARANTINED = "PROCESSED", "REFUSED", "QUARANTINED"
@@ -70,6 +71,30 @@ def next_number(session: Session) -> int:
         last = session.connection().execute(_HIGHEST).scalar_one()
     session.info[_LAST] = last + 1
     return last + 1
+
+
+def message_row(number: int, direction: str, body: bytes, **columns: object) -> dict[str, object]:
+    """The row of a message that came or leaves now.
+
+    columns: those with another value than most; to be given are channel, sender, control_id, message_type,
+    state and body_sha256.
+    """
+    return {
+        "id": number,
+        "direction": direction,
+        "received_at": now(),
+        "peer": "",
+        "reason": "",
+        "attempts": 0,
+        "draft_id": None,
+        "replay_of": None,
+        "pruned_at": None,
+        "body_bytes": len(body),
+        "ack": b"",
+        "application_ack": b"",
+        "body": body,
+        **columns,
+    }
 
 
 def subject_rows(message_id: int, subjects: Sequence[Subject]) -> list[dict[str, object]]:

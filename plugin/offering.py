@@ -46,14 +46,11 @@ def take_back(session: Session, case: Case, row: DraftRecord, reason: str) -> bo
     offers = outbox.offers_of(session, row.id)
     if any(message.control_id == outbox.withdrawal_id(row.id) for message in offers):
         return False
-    may_have = False
     for message in offers:
         waiting = session.get(Delivery, message.id)
-        if waiting is not None and not waiting.attempts:
+        if waiting is not None and not message.attempts:
             outbox.drop(session, waiting)
-        else:
-            may_have = may_have or outbox.may_have(message)
-    if not may_have:
+    if not any(outbox.may_have(message) for message in offers):
         return False
     draft = translate.draft_report(case, row)
     body = withdrawal_message(draft, reason=reason, control_id=outbox.withdrawal_id(row.id), at=now())

@@ -27,6 +27,7 @@ from plugin.messages import (
     SENT,
     WAITING,
     Subject,
+    message_row,
     next_number,
     subject_rows,
     subjects_of,
@@ -85,27 +86,19 @@ def put(
     """
     message = parse(body)
     number = next_number(session)
-    at = now()
-    row = {
-        "id": number,
-        "direction": OUT,
-        "received_at": at,
-        "channel": destination,
-        "peer": "",
-        "sender": message.source,
-        "control_id": message.control_id,
-        "message_type": message.type,
-        "state": WAITING,
-        "reason": "",
-        "draft_id": about.id if about else None,
-        "replay_of": replay_of,
-        "pruned_at": None,
-        "body_bytes": len(body),
-        "body_sha256": hashlib.sha256(body).hexdigest(),
-        "ack": b"",
-        "application_ack": b"",
-        "body": body,
-    }
+    row = message_row(
+        number,
+        OUT,
+        body,
+        channel=destination,
+        sender=message.source,
+        control_id=message.control_id,
+        message_type=message.type,
+        state=WAITING,
+        draft_id=about.id if about else None,
+        replay_of=replay_of,
+        body_sha256=hashlib.sha256(body).hexdigest(),
+    )
     session.execute(ADD_MESSAGES, [row])
     rows = subject_rows(number, subjects)
     if rows:
@@ -116,8 +109,7 @@ def put(
             destination=destination,
             lane=lane,
             draft_id=about.id if about and offers else None,
-            attempts=0,
-            next_attempt_at=at,
+            next_attempt_at=now(),
         )
     )
     record(
@@ -127,7 +119,6 @@ def put(
         case_id=about.case_id if about else None,
         message_id=number,
         details={"type": message.type, "sha256": row["body_sha256"], "destination": destination},
-        at=at,
     )
     return number
 
@@ -172,8 +163,8 @@ def claim(session: Session, destination: str, in_hand: timedelta) -> Due | None:
         message = session.get_one(Message, found.message_id)
         if _may_go(session, found, message):
             found.next_attempt_at = at + in_hand
-            found.attempts += 1
-            return Due(found.message_id, message.body, found.attempts)
+            message.attempts += 1
+            return Due(message.id, message.body, message.attempts)
         drop(session, found)
 
 
@@ -198,15 +189,15 @@ def _withdraws(message: Message) -> bool:
 
 def may_have(message: Message) -> bool:
     """Whether the receiver may have a message, as far as it was sent and answered."""
-    if message.state == REFUSED:
-        return not message.ack  # what came back was no acknowledgement
-    return message.state in {SENT, WAITING} or message.reason == _OVERTAKEN_LATE
+    if message.state == REFUSED and message.ack:
+        return False  # where nothing was kept, what came back was no acknowledgement
+    return message.attempts > 0
 
 
 def drop(session: Session, delivery: Delivery) -> None:
     """Do not send a message that events have overtaken."""
     message = session.get_one(Message, delivery.message_id)
-    message.state, message.reason = DROPPED, _OVERTAKEN_LATE if delivery.attempts else _OVERTAKEN
+    message.state, message.reason = DROPPED, _OVERTAKEN_LATE if message.attempts else _OVERTAKEN
     if _withdraws(message):
         message.reason = _NOTHING_LEFT
     _close(session, delivery, "message.dropped", {"reason": message.reason})
@@ -222,7 +213,7 @@ def sent(session: Session, message_id: int, ack: Ack) -> None:
     if delivery.draft_id is not None:
         session.get_one(DraftRecord, delivery.draft_id).delivered_at = now()
         _say(session, delivery.draft_id, "")
-    _close(session, delivery, "message.sent", {"code": ack.code.value, "attempts": delivery.attempts})
+    _close(session, delivery, "message.sent", {"code": ack.code.value, "attempts": message.attempts})
 
 
 def refused(session: Session, message_id: int, reason: str, ack: Ack | None) -> None:
@@ -251,7 +242,7 @@ def put_off(session: Session, message_id: int, reason: str, until: datetime) -> 
         "message.waits",
         case_id=_case_of(session, message),
         message_id=message_id,
-        details={"attempt": delivery.attempts, "again_at": until.isoformat(), "reason": reason},
+        details={"attempt": message.attempts, "again_at": until.isoformat(), "reason": reason},
     )
 
 

@@ -65,6 +65,13 @@ def check_one(session: Session, identifier: str, authority: str) -> None:
         raise Ambiguous("A patient identifier names no assigning authority, and several have given it.")
 
 
+def check_update(session: Session, update: PatientUpdate) -> Patient:
+    """The patient that an update is about, under the surviving identifier. Raises Ambiguous."""
+    patient = surviving(session, update.patient)
+    check_one(session, patient.identifier, patient.assigning_authority)
+    return patient
+
+
 def _with_authorities(session: Session, merge: PatientMerge) -> PatientMerge:
     """The merge with the authorities that it leaves out: the one that is known to give an identifier, else
     that of the other identifier in the message."""
@@ -147,8 +154,7 @@ def take_update(
     A draft that was written is written again only when sex or birth date changed: the model reads those.
     Raises Ambiguous.
     """
-    patient = surviving(session, update.patient)
-    check_one(session, patient.identifier, patient.assigning_authority)
+    patient = check_update(session, update)
     for case in _cases_of(session, patient.identifier, patient.assigning_authority):
         before = order_from_json(case.order).patient
         after = _updated(before, patient)

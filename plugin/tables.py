@@ -84,6 +84,8 @@ class Message(Base):
     state: Mapped[str]
     """in: PROCESSED, REFUSED or QUARANTINED; out: WAITING, SENT, REFUSED or DROPPED."""
     reason: Mapped[str]
+    attempts: Mapped[int]
+    """How often a message of ours was taken in hand to be sent; 0 for one that came."""
     draft_id: Mapped[int | None] = mapped_column(sa.ForeignKey("drafts.id"))
     """The draft that a message of ours offers or withdraws."""
     replay_of: Mapped[int | None] = mapped_column(sa.ForeignKey("messages.id"))
@@ -127,7 +129,6 @@ class Delivery(Base):
     """Messages of one lane are sent in their order: a case, or the sender that is answered."""
     draft_id: Mapped[int | None] = mapped_column(sa.ForeignKey("drafts.id"))
     """The draft that this offers, and that must still stand when it is sent; None for anything else."""
-    attempts: Mapped[int]
     next_attempt_at: Mapped[datetime] = mapped_column(index=True)
     """Not before; while a sender has it in hand, when others may think that sender dead."""
 

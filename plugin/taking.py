@@ -13,9 +13,7 @@ from plugin import outbox
 from plugin.answering import answers_to
 from plugin.audit.log import record
 from plugin.casework import Enqueue, remember_cases
-from plugin.db import now
 from plugin.incoming import Incoming
-from plugin.links import surviving
 from plugin.messages import (
     ADD_MESSAGES,
     ADD_SUBJECTS,
@@ -23,11 +21,12 @@ from plugin.messages import (
     PROCESSED,
     QUARANTINED,
     REFUSED,
+    message_row,
     next_number,
     subject_rows,
 )
 from plugin.orders import remember_studies, take_order
-from plugin.patients import Ambiguous, MergeRefused, check_merge, check_one, take_merge, take_update
+from plugin.patients import Ambiguous, MergeRefused, check_merge, check_update, take_merge, take_update
 from plugin.reports import Mismatch, check_report, take_report
 from plugin.tables import Message
 
@@ -114,27 +113,23 @@ class Taking:
             state = REFUSED
         reason = str(refusal) if refusal else ""
         answers = answers_to(one, refusal)
-        self._rows.append(
-            {
-                "id": number,
-                "direction": IN,
-                "received_at": now(),
-                "channel": one.arrival.rules.listener,
-                "peer": one.arrival.peer,
-                "sender": one.sender,
-                "control_id": one.control_id,
-                "message_type": one.type,
-                "state": state,
-                "reason": reason,
-                "replay_of": one.arrival.replay_of,
-                "pruned_at": None,
-                "body_bytes": len(one.arrival.body),
-                "body_sha256": one.sha256,
-                "ack": answers.accept,
-                "application_ack": answers.application,
-                "body": one.arrival.body,
-            }
+        row = message_row(
+            number,
+            IN,
+            one.arrival.body,
+            channel=one.arrival.rules.listener,
+            peer=one.arrival.peer,
+            sender=one.sender,
+            control_id=one.control_id,
+            message_type=one.type,
+            state=state,
+            reason=reason,
+            replay_of=one.arrival.replay_of,
+            body_sha256=one.sha256,
+            ack=answers.accept,
+            application_ack=answers.application,
         )
+        self._rows.append(row)
         self._subjects += subject_rows(number, one.subjects)
         record(
             self._session,
@@ -155,13 +150,10 @@ class Taking:
             for report in one.reports:
                 check_report(session, report)
             for update in one.updates:
-                patient = surviving(session, update.patient)
-                check_one(session, patient.identifier, patient.assigning_authority)
+                check_update(session, update)
             for merge in one.merges:
                 check_merge(session, merge)
-        except Mismatch as error:
-            return NotHl7(str(error), location="PID-3", code=204)
-        except Ambiguous as error:
+        except (Mismatch, Ambiguous) as error:
             return NotHl7(str(error), location="PID-3", code=204)
         except MergeRefused as error:
             return NotHl7(str(error), location="MRG-1", code=204)

@@ -80,7 +80,7 @@ def waiting(session: Session) -> Sequence[Waiting]:
             Delivery.destination,
             sa.func.count(),
             sa.func.min(Message.received_at),
-            sa.func.max(Delivery.attempts),
+            sa.func.max(Message.attempts),
         )
         .join(Message, Message.id == Delivery.message_id)
         .group_by(Delivery.destination)

@@ -65,6 +65,7 @@ def upgrade() -> None:
         sa.Column("message_type", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("draft_id", SERIAL, nullable=True),
         sa.Column("replay_of", SERIAL, nullable=True),
         sa.Column("pruned_at", MOMENT, nullable=True),
@@ -94,7 +95,6 @@ def upgrade() -> None:
         sa.Column("destination", sa.Text(), nullable=False),
         sa.Column("lane", sa.Text(), nullable=False),
         sa.Column("draft_id", SERIAL, nullable=True),
-        sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("next_attempt_at", MOMENT, nullable=False),
         sa.ForeignKeyConstraint(["message_id"], ["messages.id"], name=op.f("fk_deliveries_message_id")),
         sa.ForeignKeyConstraint(["draft_id"], ["drafts.id"], name=op.f("fk_deliveries_draft_id")),
@@ -112,9 +112,9 @@ def upgrade() -> None:
     )
     kept = sa.text(
         "INSERT INTO messages (id, direction, received_at, channel, peer, sender, control_id, message_type, "
-        "state, reason, replay_of, pruned_at, body_bytes, body_sha256, ack, application_ack, body) "
+        "state, reason, attempts, replay_of, pruned_at, body_bytes, body_sha256, ack, application_ack, body) "
         "SELECT id, 'in', received_at, 'default', peer, sender, control_id, message_type, "
-        "state, reason, replay_of, NULL, length(body), body_sha256, ack, :none, body "
+        "state, reason, 0, replay_of, NULL, length(body), body_sha256, ack, :none, body "
         "FROM messages_before ORDER BY id"
     )
     op.get_bind().execute(kept, {"none": b""})

@@ -101,7 +101,7 @@ def _delivery(session: Session, message: Message) -> dict[str, Any] | None:
         return None
     return {
         "destination": delivery.destination,
-        "attempts": delivery.attempts,
+        "attempts": message.attempts,
         "next_attempt_at": machine_moment(delivery.next_attempt_at),
     }
 

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from connectors.exchange import Patient
 from plugin.db import Database
-from plugin.messages import IN, PROCESSED, MessageQuery, Subject, find_messages, subject_rows
+from plugin.messages import IN, PROCESSED, MessageQuery, Subject, find_messages, message_row, subject_rows
 from plugin.migrate import migrate
 from plugin.tables import Message, MessageSubject
 from tests.benchmarks.messages import imaging_order
@@ -94,23 +94,20 @@ def _rows(first: int, last: int) -> Iterator[tuple[Any, Sequence[dict[str, Any]]
     yield (
         Message,
         [
-            {
-                "id": number,
-                "direction": IN,
-                "received_at": _FIRST_AT + timedelta(seconds=number),
-                "channel": "orders",
-                "peer": "127.0.0.1:50000",
-                "sender": "BENCH|HOSP",
-                "control_id": _numbered(number).control_id,
-                "message_type": "OMI^O23",
-                "state": PROCESSED,
-                "reason": "",
-                "body_bytes": len(body),
-                "body_sha256": hashlib.sha256(str(number).encode()).hexdigest(),
-                "ack": ack,
-                "application_ack": b"",
-                "body": body,
-            }
+            message_row(
+                number,
+                IN,
+                body,
+                received_at=_FIRST_AT + timedelta(seconds=number),
+                channel="orders",
+                peer="127.0.0.1:50000",
+                sender="BENCH|HOSP",
+                control_id=_numbered(number).control_id,
+                message_type="OMI^O23",
+                state=PROCESSED,
+                body_sha256=hashlib.sha256(str(number).encode()).hexdigest(),
+                ack=ack,
+            )
             for number in numbers
         ],
     )

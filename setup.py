@@ -20,6 +20,7 @@ BASE = [
     "fpdf2>=2.8.9,<3",
     "hl7apy>=1.3.5,<2",
     "httpx>=0.28,<0.29",
+    "joserfc>=1.8,<2",
     "numpy>=2.2,<3",
     "pillow>=12",
     "pydicom>=3.0.2,<4",
@@ -29,6 +30,7 @@ BASE = [
     "pylopdf-fonts-ko>=0.1.1,<0.2",
     "sqlalchemy>=2.1,<2.2",
     "waitress>=3.0.2,<4",
+    "websockets>=17,<18",
 ]
 # torch and torchvision are released as a pair: one without the other fails at import.
 MODEL = [

@@ -89,6 +89,8 @@ class Practitioner:
     family_name: str = ""
     given_name: str = ""
     prefix: str = ""
+    role: str = ""
+    """What made this person sign, in the words of the source: a place of the message, or a role's name."""
 
     @property
     def printed_name(self) -> str:
@@ -139,6 +141,10 @@ class Order:
     laterality: str = ""
     """left, right or bilateral; empty when the order does not say, or says two sides that disagree."""
     prior_reports: tuple[PriorReport, ...] = ()
+    visit_number: str = ""
+    """Of the visit or encounter that the order belongs to; empty when it names none."""
+    service_request: str = ""
+    """Where the order stands on the FHIR server, as ServiceRequest/ID; empty when it came otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +189,8 @@ class SignedReport:
     report_identifier: str = ""
     version: str = ""
     documents: tuple[ReportDocument, ...] = ()
+    case_id: str = ""
+    """Of the case whose draft this was: where the report still carries our own identifier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +221,22 @@ class DraftAuthor:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftFinding:
+    """One thing that a draft says is there, or is not there."""
+
+    name: str
+    """In the words of the model, for example pleural effusion."""
+    present: bool
+    side: str = ""
+    """left, right or bilateral; empty for what has no side."""
+    code: Coding = Coding()
+    """Of the finding; empty where the model has no code for it. Its system is a URI."""
+    body_site: Coding = Coding()
+    probability: float | None = None
+    """Between 0 and 1, as the finding head gave it; None when no head did."""
+
+
+@dataclass(frozen=True, slots=True)
 class DraftReport:
     """One draft on its way out."""
 
@@ -236,6 +260,10 @@ class DraftReport:
     ordering_provider: Practitioner | None = None
     studied_on: date | None = None
     """The day on which the images were taken; None when they do not say."""
+    findings: tuple[DraftFinding, ...] = ()
+    visit_number: str = ""
+    service_request: str = ""
+    """Where the order stands on the FHIR server; empty when it came otherwise."""
 
     @property
     def text(self) -> str:

@@ -115,6 +115,9 @@ def take_report(
         draft_sha256=draft.text_sha256 if draft else "",
         changes=[asdict(change) for change in found],
         edit_distance=distance,
+        signer_role=signer.role if signer else "",
+        untouched=None if distance is None else distance == 0,
+        seconds_to_sign=None,
     )
     session.add(row)
     session.flush()

@@ -59,8 +59,52 @@ class Settings:
         values.header,
         "request header in which the site's proxy names the user who looks at a case; empty: nobody is named",
     )
-    fhir_url: str = setting("", values.url, "base URL of the FHIR R4 server that takes the drafts")
-    fhir_token: str = setting("", values.text, "bearer token for the FHIR server", secret=True)
+    fhir_url: str = setting("", values.url, "base URL of the FHIR server that takes the drafts")
+    fhir_release: str = setting("R4", values.one_of("R4", "R5"), "FHIR release that the server speaks")
+    fhir_token: str = setting("", values.text, "fixed bearer token for the FHIR server", secret=True)
+    fhir_client_id: str = setting(
+        "", values.text, "our client id, for a server that asks for SMART Backend Services"
+    )
+    fhir_keys: Path | None = setting(
+        None, values.folder, "folder of private keys (PEM) that sign our token requests; the newest signs"
+    )
+    fhir_token_url: str = setting(
+        "", values.url, "where tokens are asked for; empty: as the server's smart-configuration says"
+    )
+    fhir_scope: str = setting("system/*.cruds", values.text, "scopes that are asked for, separated by spaces")
+    fhir_ca: Path | None = setting(
+        None, values.folder, "certificates that the FHIR server's own must come from; empty: the usual ones"
+    )
+    fhir_certificate: Path | None = setting(
+        None, values.folder, "our certificate for a FHIR server that asks for one (mutual TLS)"
+    )
+    fhir_key: Path | None = setting(None, values.folder, "the key of that certificate")
+    fhir_takes: tuple[str, ...] = setting(
+        (),
+        values.any_of("orders", "studies"),
+        "what is taken from the FHIR server beside signed reports: orders, studies or both",
+    )
+    fhir_notify_url: str = setting(
+        "",
+        values.url,
+        "where the FHIR server reaches our /notify/fhir; given, it is asked to send notifications there",
+    )
+    fhir_notify_secret: str = setting(
+        "", values.text, "bearer token that notifications must carry", secret=True
+    )
+    fhir_subscribe: str = setting(
+        "rest-hook",
+        values.one_of("rest-hook", "topic"),
+        "kind of subscription that is asked for: R4 rest-hook, or topic-based (R5, and its backport to R4)",
+    )
+    fhircast_hub: str = setting("", values.url, "URL of the FHIRcast hub; empty: none is followed")
+    fhircast_topics: tuple[str, ...] = setting(
+        (), values.any_names, "FHIRcast topics (sessions of workstations) that are followed", secret=True
+    )
+    fhircast_token: str = setting("", values.text, "bearer token for the FHIRcast hub", secret=True)
+    procedure_codes: Path | None = setting(
+        None, values.folder, "CSV file that gives the site's procedure codes in LOINC and RadLex"
+    )
     fhir_patient_system: str = setting(
         "urn:prelim:patient:{authority}",
         values.text,

@@ -268,6 +268,8 @@ class SignOff(Base):
     status: Mapped[str]
     signer_identifier: Mapped[str]
     signer_name: Mapped[str]
+    signer_role: Mapped[str] = mapped_column(server_default=sa.text("''"))
+    """What made the signer one, in the words of the source: OBR-32, resultsInterpreter, a role's name."""
     patient_identifier: Mapped[str] = mapped_column(server_default=sa.text("''"))
     """As the report names the patient: an order that comes later is compared with it."""
     assigning_authority: Mapped[str] = mapped_column(server_default=sa.text("''"))
@@ -280,6 +282,22 @@ class SignOff(Base):
     """The difference to the draft, section by section."""
     edit_distance: Mapped[int | None]
     """Words inserted, deleted or replaced; None without a draft."""
+    untouched: Mapped[bool | None]
+    """Whether every word of the draft was signed as it stood; None without a draft."""
+    seconds_to_sign: Mapped[float | None]
+    """From when the draft could be read until it was signed; None without either moment."""
+
+
+class FhirNotice(Base):
+    """A resource that we were told to look at; the row goes once it was looked at."""
+
+    __tablename__ = "fhir_notices"
+
+    reference: Mapped[str] = mapped_column(primary_key=True)
+    """DiagnosticReport/ID on our own FHIR server; a type alone: whatever changed of it."""
+    source: Mapped[str]
+    """Who told us: the subscription, or fhircast."""
+    noticed_at: Mapped[datetime]
 
 
 class AuditLeaf(Base):

@@ -167,13 +167,18 @@ def folder(value: object) -> Path | None:
     return Path(text) if text else None
 
 
+def any_names(value: object) -> tuple[str, ...]:
+    """Names, or none; a list, or text with commas."""
+    parts = value if isinstance(value, list) else str(value).split(",")
+    return tuple(str(part).strip() for part in parts if str(part).strip())
+
+
 def names(value: object) -> tuple[str, ...]:
     """At least one name; a list, or text with commas."""
-    parts = value if isinstance(value, list) else str(value).split(",")
-    names = tuple(str(part).strip() for part in parts if str(part).strip())
-    if not names:
+    found = any_names(value)
+    if not found:
         raise ValueError("at least one name, separated by commas")
-    return names
+    return found
 
 
 def header(value: object) -> str:
@@ -191,6 +196,18 @@ def some_of(*choices: str) -> Callable[[object], tuple[str, ...]]:
         found = names(value)
         if not set(found) <= set(choices):
             raise ValueError(f"one or more of {', '.join(choices)}")
+        return found
+
+    return read
+
+
+def any_of(*choices: str) -> Callable[[object], tuple[str, ...]]:
+    """A reader of some words, or none."""
+
+    def read(value: object) -> tuple[str, ...]:
+        found = any_names(value)
+        if not set(found) <= set(choices):
+            raise ValueError(f"nothing, or one or more of {', '.join(choices)}")
         return found
 
     return read

@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn
@@ -51,6 +51,14 @@ class Stored:
     """meta.versionId; empty when the server does not say."""
     created: bool
     """False when a conditional create found one that is already there, and for updates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of what a search found."""
+
+    matches: list[Resource]
+    is_last: bool
 
 
 class FhirClient:
@@ -129,17 +137,22 @@ class FhirClient:
         """The versions of a resource, newest first; a deletion has no resource and is left out."""
         path = self.relative(reference)
         first = self._send("GET", f"{path}/_history", action="read history")
-        return self._pages(first[1], action="read history", kind=path.partition("/")[0])
+        pages = self._pages(first[1], action="read history", kind=path.partition("/")[0])
+        return [version for page in pages for version in page.matches]
 
     def search(self, resource_type: str, params: Mapping[str, str]) -> list[Resource]:
         """All matches of a search, over all its pages.
 
         A lenient server may ignore a parameter: the caller checks each match itself.
         """
+        return [match for page in self.search_pages(resource_type, params) for match in page.matches]
+
+    def search_pages(self, resource_type: str, params: Mapping[str, str]) -> Iterator[Page]:
+        """The matches of a search a page at a time; the next is asked for when the caller goes on."""
         kind = _checked(_TYPE, resource_type, "a resource type")
         action = f"search {kind}"
         _, first, _ = self._send("POST", f"{kind}/_search", form=params, action=action)
-        return self._pages(first, action=action, kind=kind)
+        yield from self._pages(first, action=action, kind=kind)
 
     def create(self, resource: Resource, *, if_none_exist: str | None = None) -> Stored:
         """Create a resource, or find the one that if_none_exist (a search query) names."""
@@ -205,16 +218,15 @@ class FhirClient:
             raise Malformed(f"{action}: expected a {expected}, came another resource or none.")
         return resource
 
-    def _pages(self, bundle: Resource | None, *, action: str, kind: str) -> list[Resource]:
-        found: list[Resource] = []
+    def _pages(self, bundle: Resource | None, *, action: str, kind: str) -> Iterator[Page]:
         seen: set[str] = set()
         for _ in range(MAX_PAGES):
             if bundle is None or bundle.get("resourceType") != "Bundle":
                 raise Malformed(f"{action}: expected a Bundle, came another resource or none.")
-            found.extend(_matches(bundle, kind))
             link = _next_link(bundle)
+            yield Page(_matches(bundle, kind), is_last=link is None)
             if link is None:
-                return found
+                return
             url = self._own_url(link, action=action)
             if url in seen:
                 raise Malformed(f"{action}: expected another page, came a link back to one already read.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,13 +70,17 @@ def final_reports(
 
 def has_accession(report: Resource, systems: IdentifierSystems, accession: str) -> bool:
     """Whether one of the report's identifiers is this accession number."""
+    return accession in accessions_of(report, systems)
+
+
+def accessions_of(report: Resource, systems: IdentifierSystems) -> Iterator[str]:
+    """Values of the report's identifiers that can be its accession number: so typed, ours, or untyped."""
     for identifier in records(report, "identifier"):
-        if identifier.get("value") != accession:
-            continue
         codes = {text(coding, "code") for coding in records(record(identifier, "type"), "coding")}
         if identifier.get("system") == systems.accession or not codes or codes & ACCESSION_TYPES:
-            return True
-    return False
+            value = text(identifier, "value")
+            if value and identifier.get("system") != systems.report:
+                yield value
 
 
 def same_patient(client: FhirClient, report: Resource, patient: Patient) -> bool | None:

@@ -17,6 +17,8 @@ from connectors.fhir.client import FhirClient
 from connectors.sandbox.fhir import FhirServer
 
 ROSA = Practitioner(identifier="D-77", family_name="Rosa", given_name="Elena", prefix="Dr")
+SIGNER = dataclasses.replace(ROSA, role="resultsInterpreter")
+"""Rosa as a report names her that she signed."""
 
 
 def a_draft(**changes: Any) -> DraftReport:

@@ -108,7 +108,7 @@ class Dossier:
         size = len(_OPENING) + len(entries[0]) + len(_CLOSING)
         if size > MAX_DOSSIER_BYTES:
             raise Malformed(
-                f"Expected a {self.kind} of at most {MAX_DOSSIER_BYTES} bytes with its Bundle, came a larger one."
+                f"Expected a {self.kind} of at most {MAX_DOSSIER_BYTES} bytes in its Bundle, came more."
             )
         for reference, resource in self.others.items():
             # A fullUrl names no version: versions differ in meta.versionId (FHIR R4 Bundle, bdl-7, bdl-8).
@@ -221,7 +221,7 @@ def gather(
 
 
 def references(holder: Resource, element: str) -> Iterator[Resource]:
-    """The first MAX_NAMED References of an element that is one or several, R5's CodeableReference included."""
+    """The first MAX_NAMED References of an element, one or several, R5's CodeableReferences included."""
     single = record(holder, element)
     for one in [single] if single else records(holder, element)[:MAX_NAMED]:
         yield record(one, "reference") or one
@@ -244,7 +244,7 @@ def _in_part(resource: Resource) -> bool:
 
 
 def _contained(dossier: Dossier, holder: Resource) -> list[Resource]:
-    # A contained resource contains none: its # names what stands beside it (FHIR R4 references.html#contained).
+    # A contained resource contains none: its # names what stands beside it (references.html#contained).
     beside = records(dossier.focus, "contained")
     return beside if any(holder is one for one in beside) else records(holder, "contained")
 

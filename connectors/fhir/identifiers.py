@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from connectors.exchange import Patient
+from connectors.fhir.attachment import clean
+from connectors.fhir.elements import record, records, text, texts
+from connectors.fhir.words import exact
 
 IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
 DICOM_UID = "urn:dicom:uid"
 """System of a DICOM UID written as urn:oid:UID (FHIR R4 imagingstudy.html, Notes)."""
+MAX_SYSTEM = 1000
+"""Characters of a system URI that is compared with the site's."""
 
 _OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*))+")
 
@@ -39,6 +45,71 @@ class IdentifierSystems:
         if "{authority}" in self.patient and _OID.fullmatch(authority):
             return f"urn:oid:{authority}"
         return self.patient.replace("{authority}", quote(authority, safe="")).rstrip(":")
+
+    def authority_of(self, system: str) -> str | None:
+        """The assigning authority that `of_patient` wrote this system for; None when it wrote it for none."""
+        if len(system) > MAX_SYSTEM:
+            return None
+        shape = "(.*?)".join(re.escape(part) for part in self.patient.split("{authority}")).rstrip(":")
+        named = re.fullmatch(f"{shape}:*", system) or re.fullmatch(r"urn:oid:(.*)", system)
+        candidates = [unquote(named[1])] if named and named.groups() else []
+        # What is read is believed only when it would be written so.
+        for authority in (*candidates, ""):
+            if system and self.of_patient(Patient("", authority)) == system:
+                return authority
+        return None
+
+
+def patient_of(resource: dict[str, Any], systems: IdentifierSystems) -> Patient:
+    """The patient as a Patient resource names them, or as a logical reference does under `identifier`.
+
+    The identifier is the one under the site's own system, one typed MR before another; else the only one;
+    else the first that is typed MR (HL7 table 0203). None of these: an empty identifier, which agrees with
+    nobody. One that is no longer used (use old) counts only where no other is there.
+    """
+    identifier, authority = _chosen(resource, systems)
+    names = records(resource, "name")
+    names.sort(key=lambda name: text(name, "use") not in {"official", "usual", ""})
+    name = names[0] if names else {}
+    sex = text(resource, "gender")
+    return Patient(
+        identifier=identifier,
+        assigning_authority=authority,
+        family_name=clean(text(name, "family") or (text(name, "text") if not name.get("given") else "")),
+        given_name=clean(" ".join(texts(name, "given"))),
+        birth_date=_day(text(resource, "birthDate")),
+        sex=sex if sex in {"male", "female", "other"} else "unknown",
+    )
+
+
+def _chosen(resource: dict[str, Any], systems: IdentifierSystems) -> tuple[str, str]:
+    """(identifier, assigning authority)."""
+    single = record(resource, "identifier")
+    named = [one for one in ([single] if single else records(resource, "identifier")) if exact(one, "value")]
+    named = [one for one in named if text(one, "use") != "old"] or named
+    typed = [one for one in named if "MR" in types_of(one)]
+    for one in (*typed, *named):
+        authority = systems.authority_of(text(one, "system"))
+        # Any OID may be somebody's authority, and national numbers have one too: it must be typed MR.
+        if authority is not None and (one in typed or not text(one, "system").startswith("urn:oid:")):
+            return exact(one, "value"), authority
+    choice = named[0] if len(named) == 1 else next(iter(typed), None)
+    if choice is None:
+        return "", ""
+    return exact(choice, "value"), systems.authority_of(text(choice, "system")) or ""
+
+
+def types_of(identifier: dict[str, Any]) -> set[str]:
+    """Codes of Identifier.type (HL7 table 0203)."""
+    return {text(coding, "code") for coding in records(record(identifier, "type"), "coding")} - {""}
+
+
+def _day(written: str) -> date | None:
+    """A whole date; a year or month alone is no birthday."""
+    try:
+        return date.fromisoformat(written) if len(written) == 10 else None
+    except ValueError:
+        return None
 
 
 def query(system: str, value: str) -> str:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from connectors.errors import Malformed, Rejected
-from connectors.fhir.client import FhirClient, Page, reference_of, version_of
+from connectors.fhir.client import FhirClient, reference_of, version_of
 from connectors.fhir.elements import record, text
 from connectors.fhir.identifiers import IdentifierSystems, escaped, values_of
 from connectors.fhir.reports import accessions_of

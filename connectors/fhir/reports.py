@@ -9,8 +9,8 @@ from typing import Any
 from connectors.errors import Conflict, Rejected
 from connectors.exchange import Patient, ReportStatus
 from connectors.fhir.client import FhirClient, reference_of
-from connectors.fhir.elements import record, records, text
-from connectors.fhir.identifiers import DICOM_UID, IdentifierSystems, escaped, token, values_of
+from connectors.fhir.elements import records, text
+from connectors.fhir.identifiers import DICOM_UID, IdentifierSystems, escaped, token, types_of, values_of
 
 Resource = dict[str, Any]
 
@@ -28,7 +28,9 @@ class CaseKeys:
 
 
 def status_of(report: Resource) -> ReportStatus:
-    """The report's status; UNKNOWN when it is none of R4's."""
+    """The report's status; UNKNOWN when it is none of R4's, or R5's modified: changed before it is final."""
+    if report.get("status") == "modified":
+        return ReportStatus.PRELIMINARY
     try:
         return ReportStatus(str(report.get("status")))
     except ValueError:
@@ -76,7 +78,7 @@ def has_accession(report: Resource, systems: IdentifierSystems, accession: str) 
 def accessions_of(report: Resource, systems: IdentifierSystems) -> Iterator[str]:
     """Values of the report's identifiers that can be its accession number: so typed, ours, or untyped."""
     for identifier in records(report, "identifier"):
-        codes = {text(coding, "code") for coding in records(record(identifier, "type"), "coding")}
+        codes = types_of(identifier)
         if identifier.get("system") == systems.accession or not codes or codes & ACCESSION_TYPES:
             value = text(identifier, "value")
             if value and identifier.get("system") != systems.report:

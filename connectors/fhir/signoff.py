@@ -6,30 +6,84 @@ named human, a source that is not ourselves).
 
 from __future__ import annotations
 
+import base64
+import binascii
+import dataclasses
+import hashlib
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any
 
-from connectors.errors import Rejected
-from connectors.exchange import Patient, Practitioner, PublishedReport, SignedReport
-from connectors.fhir.attachment import clean, presented, presented_text
-from connectors.fhir.client import FhirClient, reference_of, version_of
-from connectors.fhir.elements import record, records, text, texts
-from connectors.fhir.identifiers import IdentifierSystems
+from connectors.errors import Malformed
+from connectors.exchange import Patient, PublishedReport, ReportDocument, SignedReport
+from connectors.fhir.attachment import HTML_TYPES, PLAIN_TYPES, clean, presented, presented_text
+from connectors.fhir.client import FhirClient, version_of
+from connectors.fhir.dossier import PATIENTS, Dossier, gather, resolve
+from connectors.fhir.elements import record, records, text
+from connectors.fhir.identifiers import IdentifierSystems, types_of, values_of
+from connectors.fhir.keys import accessions, identifiers_of, studies, subject
 from connectors.fhir.ours import step_of
 from connectors.fhir.outcome import Absent
+from connectors.fhir.persons import signer_of
 from connectors.fhir.reports import (
     ACCESSION_TYPES,
     CaseKeys,
+    accessions_of,
     final_reports,
     has_accession,
-    resolve,
     status_of,
-    subject_identifiers,
 )
+from connectors.fhir.words import exact, moment
 
 Resource = dict[str, Any]
 
-PERSONS = frozenset({"Practitioner", "PractitionerRole"})
+UNKNOWN_TYPE = "application/octet-stream"
+
+
+def read_report(
+    dossier: Dossier, *, systems: IdentifierSystems | None = None, expected: Collection[str] = ()
+) -> SignedReport | None:
+    """What a person wrote in this version of a report; None when its words are ours, our withdrawal included.
+
+    expected: accession numbers that are looked for. One of them is taken from among several, and believed of
+    an identifier that does not say what it is.
+
+    1. Leave out a version of ours.
+    2. Take its text: presentedForm, or the conclusion where the form is none or still ours.
+    3. Take its time: issued, or when the server stored it where that is still ours.
+    4. Take what ties it to a case, as the report itself says it: a mismatch must be seen.
+
+    Raises Malformed for another resource.
+    """
+    systems = systems or IdentifierSystems()
+    report = dossier.focus
+    if dossier.kind != "DiagnosticReport":
+        raise Malformed("Expected a DiagnosticReport to read a sign-off from, came another resource.")
+    # 1.
+    if step_of(report, systems) is not None:
+        return None
+    # 2. and 3.
+    before = _before(dossier)
+    stored_at = moment(record(report, "meta").get("lastUpdated"))
+    stale_issued = before is not None and before.get("issued") == report.get("issued")
+    # 4.
+    uids = studies(dossier)
+    cases = {value for system, value in values_of(report) if system == systems.report and value}
+    return SignedReport(
+        accession=_accession(dossier, systems, expected),
+        patient=subject(dossier, systems),
+        status=status_of(report),
+        text=_words(report, before),
+        channel="fhir",
+        source=f"{dossier.base_url}/{dossier.reference}",
+        signer=signer_of(dossier),
+        signed_at=(None if stale_issued else moment(report.get("issued"))) or stored_at,
+        study_instance_uid=uids[0] if len(uids) == 1 else "",
+        report_identifier=_identifier(report) or dossier.reference,
+        version=version_of(report),
+        documents=tuple(_documents(report, before)),
+        case_id=cases.pop() if len(cases) == 1 else "",
+    )
 
 
 def read_signoff(
@@ -60,139 +114,80 @@ def read_signoff(
         version_of(current) != published.version and step_of(current, systems) is None
     )
     if current is not None and changed and status_of(current).is_final:
-        return _signed(client, systems, keys, current, before=_ours(client, published))
+        return _signed(gather(client, current, before=published), systems, keys)
     # 2.
     others = final_reports(client, systems, keys, besides=published.reference, certain=True)
     # 3.
     if others:
-        latest = max(others, key=lambda report: _moment(record(report, "meta").get("lastUpdated")) or _NEVER)
-        return _signed(client, systems, keys, latest, before=None)
+        latest = max(others, key=lambda report: moment(record(report, "meta").get("lastUpdated")) or _NEVER)
+        return _signed(gather(client, latest), systems, keys)
     if current is None:
         raise Absent(f"Expected our draft, came none: it was deleted. {Absent.next_step}")
     if changed:
-        return _signed(client, systems, keys, current, before=_ours(client, published))
+        return _signed(gather(client, current, before=published), systems, keys)
     return None
 
 
-def signer_of(client: FhirClient, report: Resource) -> Practitioner | None:
-    """The named person responsible for the report; None when there is none. A Device is never a signer.
-
-    resultsInterpreter says who is responsible for the conclusions, performer may also be an
-    organization (FHIR R4 DiagnosticReport): a bare display is believed only of the first.
-    """
-    for element, bare in (("resultsInterpreter", True), ("performer", False)):
-        for reference in records(report, element):
-            person = _person(client, report, reference, bare=bare)
-            if person is not None and person.printed_name:
-                return person
-    return None
-
-
-def _signed(
-    client: FhirClient,
-    systems: IdentifierSystems,
-    keys: CaseKeys,
-    report: Resource,
-    *,
-    before: Resource | None,
-) -> SignedReport:
-    # A RIS that edits the draft in place may leave parts of it as they were: those say nothing new.
-    stale_form = before is not None and presented(before) == presented(report)
-    stale_issued = before is not None and before.get("issued") == report.get("issued")
-    conclusion = clean(text(report, "conclusion")).strip()
-    changed_conclusion = before is not None and report.get("conclusion") != before.get("conclusion")
-    words = presented_text(report)
-    if conclusion and (not words or (stale_form and changed_conclusion)):
-        words = conclusion
-    issued = None if stale_issued else _moment(report.get("issued"))
-    reference = reference_of(report)
-    return SignedReport(
-        accession=keys.accession if has_accession(report, systems, keys.accession) else "",
-        patient=_patient(client, report, keys.patient),
-        status=status_of(report),
-        text=words,
-        channel="fhir",
-        source=f"{client.base_url}/{reference}",
-        signer=signer_of(client, report),
-        signed_at=issued or _stored_at(report),
+def _signed(dossier: Dossier, systems: IdentifierSystems, keys: CaseKeys) -> SignedReport | None:
+    """The report of a case whose keys are known: what agrees with them is told in their words."""
+    report = read_report(dossier, systems=systems, expected=(keys.accession,))
+    if report is None:
+        return None
+    who = record(dossier.focus, "subject")
+    named = resolve(dossier, dossier.focus, who, kinds=PATIENTS) or who
+    same = keys.patient.identifier in {value for _, value in values_of(named)}
+    return dataclasses.replace(
+        report,
+        accession=keys.accession if has_accession(dossier.focus, systems, keys.accession) else "",
+        patient=keys.patient if same else report.patient,
         study_instance_uid=keys.study_instance_uid,
-        report_identifier=_identifier(report) or reference,
-        version=version_of(report),
     )
 
 
-def _ours(client: FhirClient, published: PublishedReport) -> Resource | None:
-    try:
-        return client.vread(published.reference, published.version)
-    except Rejected:
-        return None
+def _before(dossier: Dossier) -> Resource | None:
+    """Our version that stood before, where it was fetched."""
+    history = f"{dossier.reference}/_history/"
+    return next((one for name, one in dossier.others.items() if name.startswith(history)), None)
 
 
-def _patient(client: FhirClient, report: Resource, expected: Patient) -> Patient:
-    """The patient as the report names them: not ours by assumption, so that a mismatch can be seen."""
-    values = [value for _, value in subject_identifiers(client, report)]
-    return expected if expected.identifier in values else Patient(values[0] if values else "")
+def _words(report: Resource, before: Resource | None) -> str:
+    # A RIS that edits the draft in place may leave parts of it as they were: those say nothing new.
+    stale_form = before is not None and presented(before) == presented(report)
+    changed_conclusion = before is not None and report.get("conclusion") != before.get("conclusion")
+    conclusion = clean(text(report, "conclusion")).strip()
+    words = presented_text(report)
+    return conclusion if conclusion and (not words or (stale_form and changed_conclusion)) else words
+
+
+def _accession(dossier: Dossier, systems: IdentifierSystems, expected: Collection[str]) -> str:
+    named = accessions(dossier, systems)
+    # What does not say that it is an accession number is one only where it is looked for.
+    wanted = [value for value in (*named, *accessions_of(dossier.focus, systems)) if value in expected]
+    return next(iter(wanted or named), "")
 
 
 def _identifier(report: Resource) -> str:
-    for identifier in records(report, "identifier"):
-        codings = records(record(identifier, "type"), "coding")
-        if text(identifier, "value") and not any(text(one, "code") in ACCESSION_TYPES for one in codings):
-            return text(identifier, "value")
+    for identifier in identifiers_of(report):
+        if exact(identifier, "value") and not types_of(identifier) & ACCESSION_TYPES:
+            return exact(identifier, "value")
     return ""
 
 
-def _person(client: FhirClient, report: Resource, reference: Resource, *, bare: bool) -> Practitioner | None:
-    resource = resolve(client, report, reference, kinds=PERSONS)
-    if resource is not None and resource.get("resourceType") == "PractitionerRole":
-        role = resource
-        resource = resolve(client, role, record(role, "practitioner"), kinds=frozenset({"Practitioner"}))
-        reference = {**reference, **record(role, "practitioner")}
-    if resource is not None:
-        named = _named(resource)
-        if named.printed_name:
-            return named
-    display = text(reference, "display")
-    kind = _kind(reference)
-    if display and (kind in PERSONS or (bare and not kind)):
-        return Practitioner(family_name=" ".join(clean(display).split()))
-    return None
-
-
-def _kind(reference: Resource) -> str:
-    """Type that a reference claims to lead to; empty when it does not say."""
-    target = text(reference, "reference")
-    steps = target.partition("/_history/")[0].split("/")
-    if target.startswith("#"):
-        return "contained"
-    return steps[-2] if len(steps) > 1 else text(reference, "type")
-
-
-def _named(resource: Resource) -> Practitioner:
-    names = records(resource, "name")
-    names.sort(key=lambda name: text(name, "use") not in {"official", "usual", ""})
-    name = names[0] if names else {}
-    identifiers = [text(one, "value") for one in records(resource, "identifier")]
-    family = clean(text(name, "family")).strip()
-    given = clean(" ".join(texts(name, "given"))).strip()
-    return Practitioner(
-        identifier=next(filter(None, identifiers), ""),
-        family_name=family if family or given else clean(text(name, "text")).strip(),
-        given_name=given,
-        prefix=clean(" ".join(texts(name, "prefix"))).strip() if family or given else "",
-    )
-
-
-def _stored_at(report: Resource) -> datetime | None:
-    return _moment(record(report, "meta").get("lastUpdated"))
-
-
-def _moment(value: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(str(value))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None
+def _documents(report: Resource, before: Resource | None) -> Iterator[ReportDocument]:
+    """The forms that are not read as text; one that stood in our version before is not the person's."""
+    ours = set(presented(before)) if before is not None else set()
+    for form in records(report, "presentedForm"):
+        media_type = text(form, "contentType").partition(";")[0].strip().lower() or UNKNOWN_TYPE
+        if media_type in HTML_TYPES | PLAIN_TYPES or text(form, "data") in ours:
+            continue
+        try:
+            data = base64.b64decode(text(form, "data"))
+        except (binascii.Error, ValueError):
+            continue
+        if data:
+            yield ReportDocument(media_type, hashlib.sha256(data).hexdigest(), len(data))
+        elif text(form, "url"):
+            yield ReportDocument(media_type, "", 0)
 
 
 _NEVER = datetime.fromisoformat("0001-01-01T00:00:00+00:00")

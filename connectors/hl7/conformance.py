@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from connectors import sides
 from connectors.exchange import OrderAction
 from connectors.hl7 import (
     attachments,
@@ -258,7 +259,7 @@ def _sides() -> list[str]:
     def codes(table: Mapping[str, str], side: str) -> str:
         return ", ".join(code for code, found in table.items() if found == side)
 
-    sides = (laterality.LEFT, laterality.RIGHT, laterality.BILATERAL)
+    found = (sides.LEFT, sides.RIGHT, sides.BILATERAL)
     return [
         "## Side of an examination",
         "",
@@ -266,7 +267,7 @@ def _sides() -> list[str]:
         "",
         *_table(
             ("side", "modifiers and codes", "words"),
-            [(side, codes(laterality.MODIFIERS, side), codes(laterality.WORDS, side)) for side in sides],
+            [(side, codes(sides.MODIFIERS, side), codes(sides.WORDS, side)) for side in found],
         ),
     ]
 

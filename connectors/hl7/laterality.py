@@ -9,28 +9,10 @@ import re
 from collections.abc import Iterator, Sequence
 
 from connectors.hl7.message import Field, Segment
+from connectors.sides import MODIFIERS, side_words
 
-LEFT, RIGHT, BILATERAL = "left", "right", "bilateral"
-
-MODIFIERS = {
-    **dict.fromkeys(("L", "LT", "LEFT", "7771000", "G-A101"), LEFT),
-    **dict.fromkeys(("R", "RT", "RIGHT", "24028007", "G-A100"), RIGHT),
-    **dict.fromkeys(("B", "50", "BI", "BIL", "BILATERAL", "BOTH", "51440002", "G-A102"), BILATERAL),
-}
-"""CPT modifiers (HL7 table 0340), L and R of IHE, SNOMED CT and SRT codes (PS3.16 CID 244), and words."""
 CONCEPTS = frozenset({"272741003", "G-C171"})
 """OBX-3 of an observation that states the laterality."""
-WORDS = {
-    **dict.fromkeys(
-        ("left", "links", "linke", "linker", "linkes", "linken", "stâng", "stânga", "stângă"), LEFT
-    ),
-    **dict.fromkeys(("right", "rechts", "rechte", "rechter", "rechtes", "rechten"), RIGHT),
-    **dict.fromkeys(("drept", "dreapta", "dreaptă", "우측"), RIGHT),
-    **dict.fromkeys(("좌측",), LEFT),
-    **dict.fromkeys(("bilateral", "both", "beidseits", "beide", "beider", "bds", "양측"), BILATERAL),
-}
-"""Whole words of a procedure's text (English, German, Romanian, Korean). L, R, LT and RT are none: L spine is
-lumbar, RT may be radiotherapy."""
 PLACES = (
     "OBR-15.5",
     "OBR-45",
@@ -40,15 +22,7 @@ PLACES = (
     "words of OBR-4, OBR-44, IPC-6",
 )
 
-_NAMED_AFTER_A_SIDE = re.compile(
-    r"\b(?:left|right)[ -](?:atri|ventric|heart|coronar|bundle|to[ -]left|to[ -]right)\w*"
-    r"|\b(?:link|recht)\w*[ -](?:ventrik|vorhof|herz|koronar)\w*"
-    r"|\b(?:ventricul|atri)\w* (?:stâng|drept|dreapt)\w*",
-    re.IGNORECASE,
-)
-"""Parts of the heart are named after a side: they say nothing about the side of an examination."""
 _CPT_WITH_MODIFIER = re.compile(r"[0-9A-Z]{5}[- ](LT|RT|50)")
-_WORD = re.compile(r"[^\W\d_]+")
 
 
 def laterality(obr: Segment, segments: Sequence[Segment], procedures: Sequence[Field]) -> str:
@@ -64,7 +38,7 @@ def laterality(obr: Segment, segments: Sequence[Segment], procedures: Sequence[F
             modified = _CPT_WITH_MODIFIER.fullmatch(procedure.component(number).strip().upper())
             found |= {MODIFIERS[modified[1]]} if modified else set()
         for number in (2, 5, 9):
-            found |= _of_words(procedure.component(number))
+            found |= side_words(procedure.component(number))
     return found.pop() if len(found) == 1 else ""
 
 
@@ -82,8 +56,3 @@ def _of_observations(segments: Sequence[Segment]) -> Iterator[str]:
         if obx.name == "OBX" and obx.field(3).component(1).strip() in CONCEPTS:
             values = (obx.field(5).component(part).strip().upper() for part in (1, 2))
             yield from (MODIFIERS[value] for value in values if value in MODIFIERS)
-
-
-def _of_words(text: str) -> set[str]:
-    bare = _NAMED_AFTER_A_SIDE.sub(" ", text)
-    return {WORDS[word] for word in _WORD.findall(bare.lower()) if word in WORDS}

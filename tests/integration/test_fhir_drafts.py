@@ -24,7 +24,7 @@ from connectors.fhir.outcome import Absent
 from connectors.fhir.signoff import read_signoff
 from connectors.sandbox.fhir_faults import FaultyTransport, first
 from connectors.sandbox.fhir_radiologist import sign
-from tests.fhir_samples import ROSA, Meddling, a_draft, fhir_url, raw_put, redone  # noqa: F401 - a fixture
+from tests.fhir_samples import ROSA, SIGNER, Meddling, a_draft, fhir_url, raw_put, redone  # noqa: F401 - a fixture
 
 SYSTEMS = IdentifierSystems()
 
@@ -290,7 +290,7 @@ def test_signature_on_our_report_is_read(client: FhirClient) -> None:
     assert signed is not None
     assert (signed.status, signed.channel) == (ReportStatus.FINAL, "fhir")
     assert signed.text == "Lungs clear.\nNo effusion <5 mm."
-    assert signed.signer == ROSA
+    assert signed.signer == SIGNER
     assert signed.version == version_of(stored)
     assert signed.source == f"{client.base_url}/{known.reference}"
     assert (signed.accession, signed.patient) == (draft.accession, draft.patient)

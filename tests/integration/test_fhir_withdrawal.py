@@ -19,7 +19,7 @@ from connectors.fhir.signoff import read_signoff
 from connectors.fhir.withdrawal import withdraw
 from connectors.sandbox.fhir_faults import FaultyTransport, first
 from connectors.sandbox.fhir_radiologist import sign
-from tests.fhir_samples import ROSA, Meddling, a_draft, fhir_url, raw_put, redone  # noqa: F401 - a fixture
+from tests.fhir_samples import ROSA, SIGNER, Meddling, a_draft, fhir_url, raw_put, redone  # noqa: F401 - a fixture
 
 SYSTEMS = IdentifierSystems()
 CANCELLED, IN_ERROR = WithdrawalStatus.CANCELLED, WithdrawalStatus.ENTERED_IN_ERROR
@@ -311,7 +311,7 @@ def test_signature_over_our_withdrawal_is_read(
     for seen in (known, gone):
         signed = signoff(client, draft, seen)
         assert signed is not None
-        assert (signed.status, signed.signer) == (ReportStatus.FINAL, ROSA)
+        assert (signed.status, signed.signer) == (ReportStatus.FINAL, SIGNER)
         assert signed.text == "Reported all the same."
 
 

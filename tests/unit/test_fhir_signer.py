@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from connectors.errors import ExchangeError
 from connectors.exchange import Patient, Practitioner, PublishedReport
 from connectors.fhir.client import FhirClient
-from connectors.fhir.signoff import read_signoff, signer_of
+from connectors.fhir.dossier import gather
+from connectors.fhir.persons import signer_of
+from connectors.fhir.signoff import read_signoff
 
 BASE = "http://fhir.test/r4"
 SERVER: dict[str, dict[str, Any]] = {
@@ -31,6 +34,7 @@ SERVER: dict[str, dict[str, Any]] = {
     "PractitionerRole/rosa": {
         "resourceType": "PractitionerRole",
         "practitioner": {"reference": "Practitioner/rosa"},
+        "code": [{"coding": [{"code": "x", "display": "Consultant"}]}, {"text": "Second"}],
     },
     "Device/ai": {"resourceType": "Device", "deviceName": [{"name": "Prelim", "type": "model-name"}]},
     "Organization/dept": {"resourceType": "Organization", "name": "Radiology"},
@@ -47,22 +51,23 @@ def signer(**report: Any) -> Practitioner | None:
         return httpx.Response(200, json=resource) if resource else httpx.Response(404)
 
     with FhirClient(BASE, transport=httpx.MockTransport(answer)) as client:
-        return signer_of(client, {"resourceType": "DiagnosticReport", "status": "final", **report})
+        own = {"resourceType": "DiagnosticReport", "id": "9", "status": "final", **report}
+        return signer_of(gather(client, own))
 
 
 @pytest.mark.parametrize(
-    "reference",
+    ("reference", "called"),
     [
-        "Practitioner/rosa",
-        f"{BASE}/Practitioner/rosa",
-        "Practitioner/rosa/_history/1",
-        "PractitionerRole/rosa",
+        ("Practitioner/rosa", ""),
+        (f"{BASE}/Practitioner/rosa", ""),
+        ("Practitioner/rosa/_history/1", ""),
+        ("PractitionerRole/rosa", ", Consultant"),
     ],
 )
 @pytest.mark.parametrize("element", ["resultsInterpreter", "performer"])
-def test_practitioner_is_the_signer(element: str, reference: str) -> None:
-    """A practitioner on our server, directly or by role, official name first."""
-    assert signer(**{element: [{"reference": reference}]}) == ROSA
+def test_practitioner_is_the_signer(element: str, reference: str, called: str) -> None:
+    """A practitioner on our server, directly or by role, official name first, with what made them signer."""
+    assert signer(**{element: [{"reference": reference}]}) == replace(ROSA, role=f"{element}{called}")
 
 
 def test_interpreter_comes_before_performer() -> None:
@@ -71,13 +76,13 @@ def test_interpreter_comes_before_performer() -> None:
         resultsInterpreter=[{"reference": "Practitioner/rosa"}],
         performer=[{"reference": "Practitioner/text"}],
     )
-    assert found == ROSA
+    assert found == replace(ROSA, role="resultsInterpreter")
 
 
 def test_organization_does_not_hide_the_person_beside_it() -> None:
     """A department among the performers is passed over."""
     people = [{"reference": "Organization/dept", "display": "Radiology"}, {"reference": "Practitioner/rosa"}]
-    assert signer(performer=people) == ROSA
+    assert signer(performer=people) == replace(ROSA, role="performer")
 
 
 def test_name_that_is_one_text_is_printed_as_it_is() -> None:
@@ -136,7 +141,9 @@ def test_bare_display_of_a_performer_is_no_signer() -> None:
 def test_contained_practitioner_is_the_signer() -> None:
     """Some RIS put the person into the report itself."""
     person = {**SERVER["Practitioner/rosa"], "id": "p"}
-    assert signer(resultsInterpreter=[{"reference": "#p"}], contained=[person]) == ROSA
+    assert signer(resultsInterpreter=[{"reference": "#p"}], contained=[person]) == replace(
+        ROSA, role="resultsInterpreter"
+    )
 
 
 def misshapen(report: dict[str, Any], junk: object, place: tuple[str, ...]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ MAX_BODY_BYTES = 16 * 2**20
 MAX_PAGES = 100
 
 _TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")
+_OPERATION = re.compile(r"\$[a-z][a-z\-]{1,63}")
 _ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9\-.]{1,64}")
 _LOCATION = re.compile(
     r"(?:^|/)([A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64})(?:/_history/([A-Za-z0-9\-.]{1,64}))?$"
@@ -200,6 +201,16 @@ class FhirClient:
                 )
             )
         return stored
+
+    def operation(self, reference: str, name: str, parameters: Resource) -> Resource:
+        """The answer of an operation on one resource (FHIR R4 operations.html). name: with its dollar."""
+        path = self.relative(reference)
+        operation = _checked(_OPERATION, name, "an operation")
+        action = f"call {operation}"
+        _, answer, _ = self._send("POST", f"{path}/{operation}", body=parameters, action=action)
+        if answer is None:
+            raise Malformed(f"{action}: expected a resource, came none.")
+        return answer
 
     def relative(self, reference: str) -> str:
         """Type/id of a reference that lies on this server.

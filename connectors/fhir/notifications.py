@@ -80,6 +80,13 @@ class Notification:
     errors: tuple[str, ...] = ()
     """Codes of what the server says went wrong with the subscription."""
 
+    @property
+    def unnamed(self) -> bool:
+        """Whether something happened of which no place on our own server is told: then look at all of it."""
+        if self.kind is Kind.HOOK:
+            return not self.references
+        return any(not event.references for event in self.events)
+
 
 def read_notification(body: bytes, path_rest: str, *, base_url: str) -> Notification:
     """Read what came to the notification endpoint.

@@ -51,7 +51,7 @@ class StatusTold:
             status=text(_one(told, "status"), "valueCode"),
             since_start=_value(_one(told, "events-since-subscription-start")),
             events=[
-                (number, [text(record(part, "valueReference"), "reference") for part in _focused(parts)])
+                (number, [text(record(part, "valueReference"), "reference") for part in _focus(parts)])
                 for parts in (records(event, "part") for event in _all(told, "notification-event"))
                 if (number := _value(_one(parts, "event-number")))
             ],
@@ -82,7 +82,7 @@ class StatusTold:
         )
 
 
-def _focused(parts: list[Resource]) -> list[Resource]:
+def _focus(parts: list[Resource]) -> list[Resource]:
     return [*_all(parts, "focus"), *_all(parts, "additional-context")]
 
 
@@ -95,7 +95,7 @@ def _one(parameters: list[Resource], name: str) -> Resource:
 
 
 def _value(parameter: Resource) -> int | None:
-    # 1.1.0 of the backport sends strings, 1.0.0 sent unsignedInt.
+    # The backport says string (1.1.0); servers have also sent numbers.
     values = (parameter.get(f"value{kind}") for kind in ("String", "UnsignedInt", "Integer", "Integer64"))
     return next((number for number in map(_whole, values) if number is not None), None)
 

@@ -24,6 +24,7 @@ from werkzeug.wrappers import Request, Response
 from connectors.sandbox.fhir_page import resource_page
 from connectors.sandbox.fhir_search import Refusal
 from connectors.sandbox.fhir_store import FhirStore, Version
+from connectors.sandbox.fhir_subscriptions import FhirSubscriptions, capability
 
 Resource = dict[str, Any]
 
@@ -42,6 +43,7 @@ class FhirServer:
 
     def __init__(self, *, port: int = 0) -> None:
         self.store = FhirStore()
+        self.subscriptions = FhirSubscriptions(self.store, lambda: self.base_url)
         self._port = port
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
@@ -64,6 +66,7 @@ class FhirServer:
             daemon=True,
         )
         self._thread.start()
+        self.subscriptions.start()
         return self
 
     def stop(self) -> None:
@@ -75,6 +78,7 @@ class FhirServer:
         self._server.drop_connections()
         self._thread.join()
         self._server = self._thread = None
+        self.subscriptions.stop()
 
     def __enter__(self) -> FhirServer:
         return self.start()
@@ -114,6 +118,11 @@ class FhirServer:
                 return self._transaction(_resource(request, body))
             case "GET", [kind]:
                 return self._search(kind, request, _params(request))
+            case "GET" | "POST", ["Subscription", identity, "$status"]:
+                return _answer(200, self.subscriptions.answer_status(identity))
+            case "GET" | "POST", ["Subscription", identity, "$events"]:
+                bounds = _bounds(request, body)
+                return _answer(200, self.subscriptions.answer_events(identity, *bounds))
             case "POST", [kind, "_search"]:
                 return self._search(kind, request, _params(request))
             case "POST", [kind]:
@@ -289,6 +298,17 @@ def _params(request: Request) -> list[tuple[str, str]]:
     ]
 
 
+def _bounds(request: Request, body: bytes) -> tuple[str, str]:
+    """eventsSinceNumber and eventsUntilNumber, from the URL or from Parameters; empty where not given."""
+    given = dict(request.args)
+    if request.method == "POST":
+        for parameter in _resource(request, body).get("parameter", []):
+            given[parameter["name"]] = str(
+                parameter.get("valueString") or parameter.get("valueInteger64", "")
+            )
+    return given.get("eventsSinceNumber", ""), given.get("eventsUntilNumber", "")
+
+
 def _number(request: Request, name: str, default: int) -> int:
     text = request.values.get(name, "")
     return int(text) if text.isdecimal() and len(text) < 7 else default
@@ -327,8 +347,12 @@ def _capabilities() -> Resource:
                             {"name": "status", "type": "token"},
                             {"name": "patient", "type": "reference"},
                         ],
+                        **(capability() if kind == "Subscription" else {}),
                     }
-                    for kind in ("DiagnosticReport", "Patient", "Practitioner", "Device", "Provenance")
+                    for kind in (
+                        *("DiagnosticReport", "Patient", "Practitioner", "Device", "Provenance"),
+                        *("ServiceRequest", "ImagingStudy", "Subscription"),
+                    )
                 ],
             }
         ],

@@ -35,6 +35,11 @@ def matcher(name: str, value: str) -> Callable[[Resource], bool]:
         return lambda resource: resource.get("id") in wanted
     if name == "status":
         return lambda resource: resource.get("status") in wanted
+    if name in {"category", "intent", "_tag"}:
+        asked = tokens(value)
+        return lambda resource: any(_coded(resource, name.lstrip("_"), token) for token in asked)
+    if name == "url":
+        return lambda resource: resource.get("channel", {}).get("endpoint") in wanted
     if name == "identifier":
         wanted_tokens = tokens(value)
         return lambda resource: any(_holds(resource, token) for token in wanted_tokens)
@@ -112,6 +117,18 @@ def _holds(resource: Resource, token: tuple[str | None, str]) -> bool:
     return any(
         identifier.get("value") == value and (system is None or identifier.get("system", "") == system)
         for identifier in _identifiers(resource)
+    )
+
+
+def _coded(resource: Resource, element: str, token: tuple[str | None, str]) -> bool:
+    """Whether an element holds a code: a code alone, a Coding in meta, or a CodeableConcept."""
+    system, value = token
+    held = resource.get("meta", {}).get("tag", []) if element == "tag" else resource.get(element, [])
+    concepts = held if isinstance(held, list) else [{"code": held}]
+    codings = [coding for concept in concepts for coding in concept.get("coding", [concept])]
+    return any(
+        coding.get("code") == value and (system is None or coding.get("system", "") == system)
+        for coding in codings
     )
 
 

@@ -48,6 +48,8 @@ class FhirStore:
         self._journal: list[tuple[str, str]] = []
         """What the present transaction wrote, for taking it back."""
         self._last_id = 0
+        self.on_write: Callable[[Version], None] | None = None
+        """Called for every version once it stands, in their order and before the next write."""
 
     def create(self, resource: Resource, *, if_none_exist: str | None = None) -> tuple[Version, bool]:
         """The stored version, and whether it is new (FHIR R4 http.html#ccreate)."""
@@ -61,7 +63,9 @@ class FhirStore:
                 if found:
                     return found[0], False
             self._last_id += 1
-            return self._write(kind, str(self._last_id), resource, method="POST"), True
+            version = self._write(kind, str(self._last_id), resource, method="POST")
+            self._tell()
+            return version, True
 
     def read(self, kind: str, identity: str) -> Version:
         """The current version."""
@@ -91,13 +95,17 @@ class FhirStore:
             self._journal.clear()
             if resource.get("resourceType") != kind or resource.get("id") != identity:
                 raise Refusal(400, "invariant", "Type or id of the resource differ from the URL.")
-            return self._replace(kind, identity, resource, if_match=if_match, linked=True)
+            written = self._replace(kind, identity, resource, if_match=if_match, linked=True)
+            self._tell()
+            return written
 
     def delete(self, kind: str, identity: str) -> None:
         """Delete a resource; its history stays."""
         with self._lock:
+            self._journal.clear()
             self.read(kind, identity)
             self._append(kind, identity, None, method="DELETE")
+            self._tell()
 
     def search(self, kind: str, params: list[tuple[str, str]]) -> list[Version]:
         """Current versions that match every parameter, oldest id first unless _sort says otherwise."""
@@ -134,10 +142,12 @@ class FhirStore:
         with self._lock:
             self._journal.clear()
             try:
-                return self._carry_out(entries)
+                done = self._carry_out(entries)
             except BaseException:
                 self._roll_back()
                 raise
+            self._tell()
+            return done
 
     def _carry_out(self, entries: list[Resource]) -> list[tuple[Version, int]]:
         # 1. Give every created resource its place, so that entries can name each other by urn:uuid.
@@ -204,6 +214,11 @@ class FhirStore:
         raise Refusal(
             400, "not-supported", "Transactions here create, update and read by id.", expression=where
         )
+
+    def _tell(self) -> None:
+        if self.on_write is not None:
+            for place in dict.fromkeys(self._journal):
+                self.on_write(self._versions[place][-1])
 
     def _roll_back(self) -> None:
         for place in reversed(self._journal):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from connectors.errors import Malformed
 from connectors.hl7 import ack
 from connectors.hl7.ack import AckError, Answers, Verdict
 from connectors.hl7.message import NotHl7
@@ -11,8 +12,13 @@ from plugin.incoming import Incoming
 _UNSUPPORTED = 200
 
 
-def answers_to(one: Incoming, refusal: NotHl7 | None, verdict: Verdict | None = None) -> Answers:
-    """The acknowledgements that the sender asked for. verdict: as `verdict_on` says, unless it is given."""
+def answers_to(one: Incoming, refusal: Malformed | None, verdict: Verdict | None = None) -> Answers:
+    """The acknowledgements that the sender asked for; none for a resource, which nobody sent.
+
+    verdict: as `verdict_on` says, unless it is given.
+    """
+    if one.is_resource:
+        return Answers()
     rules = one.arrival.rules
     return ack.answers(
         one.message,
@@ -25,7 +31,7 @@ def answers_to(one: Incoming, refusal: NotHl7 | None, verdict: Verdict | None = 
     )
 
 
-def verdict_on(one: Incoming, refusal: NotHl7 | None) -> Verdict:
+def verdict_on(one: Incoming, refusal: Malformed | None) -> Verdict:
     """What becomes of a message.
 
     One without a readable MSH, or of a type that is not taken, is rejected. Any other refusal is an error in
@@ -37,4 +43,5 @@ def verdict_on(one: Incoming, refusal: NotHl7 | None) -> Verdict:
     if one.arrival.refusal is not None:
         return Verdict.ERROR
     unreadable = one.message is None and salvaged(one.arrival.body) is None
-    return Verdict.REJECT if unreadable or refusal.code == _UNSUPPORTED else Verdict.ERROR
+    unsupported = isinstance(refusal, NotHl7) and refusal.code == _UNSUPPORTED
+    return Verdict.REJECT if unreadable or unsupported else Verdict.ERROR

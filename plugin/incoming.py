@@ -1,23 +1,41 @@
-"""What an HL7 message that came turns out to be: bytes to clinical words, or the reason why not. Pure."""
+"""What an HL7 message that came turns out to be: bytes to clinical words, or the reason why not. Pure.
+
+Resources of the FHIR server are read into the same `Incoming` by plugin.fetched.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
-from connectors.exchange import Order, Patient, PatientMerge, PatientUpdate, SignedReport
+from connectors.errors import Malformed
+from connectors.exchange import Order, Patient, PatientMerge, PatientUpdate, SignedReport, StudyRef
+from connectors.fhir.identifiers import IdentifierSystems
 from connectors.hl7 import ack, documents, orders, patients, results
 from connectors.hl7.identifiers import DEFAULT_PLACES, Places
 from connectors.hl7.message import Message, NotHl7, parse
 from plugin.messages import LONGEST, Subject
 
 
+class Form(StrEnum):
+    """What the bytes of an arrival are."""
+
+    HL7 = "hl7"
+    FHIR = "fhir"
+    """A resource that we fetched, with what it names (connectors.fhir.dossier)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How the messages of one listener are read and answered."""
+    """How what comes by one channel is read and answered."""
 
     listener: str = "default"
+    form: Form = Form.HL7
+    systems: IdentifierSystems = field(default_factory=IdentifierSystems)
+    release: str = "R4"
+    """FHIR release of what is fetched."""
     places: Places = DEFAULT_PLACES
     charset: str = ""
     """Of senders whose MSH-18 lies; empty: as MSH-18 says."""
@@ -37,49 +55,49 @@ class Arrival:
     """The message that this one is taken again for."""
     refusal: NotHl7 | None = None
     """Why it is refused unread: the batch that it is cannot be cut into its messages."""
+    expected: tuple[str, ...] = ()
+    """Accessions of the cases for which a report was looked for, of which it may be."""
 
 
 @dataclass(slots=True)
 class Incoming:
-    """One message, read."""
+    """One message, or one version of a resource, read."""
 
     arrival: Arrival
     sha256: str
+    sender: str = ""
+    """MSH-3 and MSH-4, or the FHIR server; empty when it cannot be read."""
+    control_id: str = ""
+    """MSH-10, or the resource and its version; empty when it cannot be read."""
+    type: str = ""
+    """MSH-9 as ORM^O01, or the type of the resource; empty when it cannot be read."""
+    actor: str = "hl7:unreadable"
+    """Who acts, for the log."""
     message: Message | None = None
-    """None when not even its MSH can be read."""
+    """None when not even its MSH can be read, and for a resource."""
     orders: Sequence[Order] = ()
+    studies: Sequence[StudyRef] = ()
     reports: Sequence[SignedReport] = ()
     updates: Sequence[PatientUpdate] = ()
     merges: Sequence[PatientMerge] = ()
     answer: ack.Ack | None = None
     """It is itself an acknowledgement, of something that we sent."""
-    refusal: NotHl7 | None = None
+    refusal: Malformed | None = None
+    concerned: Sequence[str] = ()
+    """Accessions that stand in something that cannot be read as a whole."""
 
     @property
-    def sender(self) -> str:
-        """MSH-3 and MSH-4; empty when they cannot be read."""
-        return storable(self.message.source) if self.message else ""
-
-    @property
-    def control_id(self) -> str:
-        """MSH-10; empty when it cannot be read."""
-        return storable(self.message.control_id) if self.message else ""
-
-    @property
-    def type(self) -> str:
-        """MSH-9 as ORM^O01; empty when it cannot be read."""
-        return storable(self.message.type) if self.message else ""
-
-    @property
-    def actor(self) -> str:
-        """Who acts, for the log."""
-        return f"hl7:{self.sender}" if self.message else "hl7:unreadable"
+    def is_resource(self) -> bool:
+        """Whether it was fetched: nobody waits for an answer, and its control id names it for good."""
+        return self.arrival.rules.form is Form.FHIR
 
     @property
     def subjects(self) -> list[Subject]:
         """Whom and what it is about."""
         return [
+            *(Subject(accession) for accession in self.concerned),
             *(Subject(order.accession, order.patient) for order in self.orders),
+            *(Subject(study.accession, study.patient) for study in self.studies),
             *(Subject(report.accession, report.patient) for report in self.reports),
             *(Subject(patient=update.patient) for update in self.updates),
             *(Subject(patient=merge.surviving) for merge in self.merges),
@@ -126,6 +144,8 @@ def read(arrival: Arrival) -> Incoming:
         return found
     try:
         found.message = message = parse(arrival.body, charset=rules.charset)
+        found.sender, found.control_id = storable(message.source), storable(message.control_id)
+        found.type, found.actor = storable(message.type), f"hl7:{found.sender}"
         if ack.is_acknowledgement(message):
             found.answer = ack.read_ack(arrival.body)
             return found

@@ -1,4 +1,4 @@
-"""HL7 messages: applied, stored and logged in one transaction, then acknowledged.
+"""What comes in: applied, stored and logged in one transaction, then acknowledged.
 
 The acknowledgement is the return value, so it cannot be sent before the commit. Messages that come at the
 same time share a transaction: a commit costs the same for one as for fifty.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import sqlalchemy as sa
 
@@ -19,8 +20,9 @@ from plugin.answering import answers_to
 from plugin.audit.log import record
 from plugin.casework import Enqueue
 from plugin.db import Database
-from plugin.incoming import Arrival, Incoming, Rules, read
-from plugin.messages import IN
+from plugin.fetched import FHIR, FHIR_RULES, read_fetched
+from plugin.incoming import Arrival, Form, Incoming, Rules, read
+from plugin.messages import IN, subjects_of
 from plugin.tables import Message
 from plugin.taking import Taking
 
@@ -44,6 +46,7 @@ class Intake:
         self._database = database
         self._enqueue = enqueue
         self._rules = rules or {"default": Rules()}
+        self._rules = {**self._rules, FHIR: self._rules.get(FHIR, FHIR_RULES)}
 
     def rules(self, listener: str) -> Rules:
         """The rules of a listener; those of the first one for a listener that is there no longer."""
@@ -89,7 +92,9 @@ class Intake:
 
     def _keep_refused(self, arrival: Arrival) -> Answers:
         one = _read(arrival)
-        kept = Incoming(arrival, one.sha256, one.message, refusal=_UNFORESEEN)
+        kept = replace(
+            one, orders=(), studies=(), reports=(), updates=(), merges=(), answer=None, refusal=_UNFORESEEN
+        )
         try:
             with self._database.write() as session:
                 return Taking(session, [kept], self._enqueue).all()[0]
@@ -116,7 +121,14 @@ class Intake:
                 outbox.send_again(session, original, who)
                 return Answers()
             rules = self.rules(original.channel)
-            arrival = Arrival(original.body, original.peer, rules, replay_of=message_id)
+            about = tuple(one.accession for one in subjects_of(session, message_id) if one.accession)
+            arrival = Arrival(
+                original.body,
+                original.peer,
+                rules,
+                replay_of=message_id,
+                expected=tuple(dict.fromkeys(about)),
+            )
             return Taking(session, [_read(arrival)], self._enqueue).all()[0]
 
 
@@ -128,7 +140,7 @@ _UNFORESEEN = NotHl7("an error that nobody foresaw; the message is kept", code=2
 
 def _read(arrival: Arrival) -> Incoming:
     try:
-        return read(arrival)
+        return read_fetched(arrival) if arrival.rules.form is Form.FHIR else read(arrival)
     except Exception as error:
         log.error("A message could not be read (%s); it is kept as refused.", type(error).__name__)
         return Incoming(arrival, hashlib.sha256(arrival.body).hexdigest(), refusal=_UNFORESEEN)

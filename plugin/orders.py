@@ -124,10 +124,13 @@ def take_study(session: Session, ref: StudyRef, enqueue: Enqueue, actor: str) ->
     """Remember an announced study and bring it to its case, when there is one. A repeat changes nothing."""
     known = session.get(Study, ref.study_instance_uid)
     row = study_row(ref, now())
-    if known is not None and _same(known, row):
-        return None
+    if known is not None:
+        _fill(row, known)
+        if _same(known, row):
+            return None
     session.merge(row)
     session.flush()
+    session.info.pop(_ANNOUNCED, None)
     cases = _cases_of(session, row)
     record(
         session,
@@ -146,6 +149,17 @@ def take_study(session: Session, ref: StudyRef, enqueue: Enqueue, actor: str) ->
         else:
             match(session, case, enqueue, actor, None)
     return cases[0] if cases else None
+
+
+def _fill(row: Study, known: Study) -> None:
+    """Two sources announce one study, and neither says everything: what one leaves out is no change."""
+    row.accession = row.accession or known.accession
+    row.modalities = row.modalities or known.modalities
+    row.description = row.description or known.description
+    if row.instance_count is None:
+        row.instance_count = known.instance_count
+    if row.patient_identifier == known.patient_identifier:
+        row.assigning_authority = row.assigning_authority or known.assigning_authority
 
 
 def _same(known: Study, row: Study) -> bool:
@@ -198,7 +212,7 @@ class _Announced:
 
 
 def remember_studies(session: Session, orders: Sequence[Order]) -> None:
-    """Look up the studies of many orders with one query, for a session in which no study is announced."""
+    """Look up the studies of many orders with one query; a study that is announced makes it forgotten."""
     if orders:
         accessions = frozenset(order.accession for order in orders)
         uids = frozenset(order.study_instance_uid for order in orders)

@@ -5,7 +5,8 @@
     case is READY       plugin.drafting fetches, reads and compares, the model writes
     case is DRAFTED     plugin.publishing writes the preliminary report and reads it back
     case is PUBLISHED   plugin.offering puts the draft in the outbox, plugin.sending sends it to the RIS
-    a human's report    plugin.intake or plugin.watch sees it, plugin.reports judges and compares it
+    FHIR server         plugin.following fetches what changed there; plugin.intake takes it like a message
+    a human's report    plugin.intake takes it from any channel, plugin.reports judges and compares it
     findings alone      plugin.concluding drafts the conclusion of a human's findings
     order cancelled     plugin.withdrawing takes the draft back, in the RIS and on the FHIR server
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
+from dataclasses import replace
 
 from connectors.dicomweb.client import DicomwebClient
 from connectors.fhir.client import FhirClient
@@ -29,6 +31,8 @@ from model.study import Drafter, WeightsError
 from plugin.concluding import Concluding
 from plugin.db import Database
 from plugin.drafting import Drafting
+from plugin.fetched import FHIR, FHIR_RULES
+from plugin.following import Following
 from plugin.incoming import Rules
 from plugin.intake import Intake
 from plugin.publishing import Publishing
@@ -49,8 +53,11 @@ class Pipeline:
         self._archive = _archive(settings)
         self._server = _server(settings)
         self.intake = Intake(self.database, self.queue.enqueue, rules(settings))
-        self.watch = Watch(
-            settings, self.database, self.queue.enqueue, self._archive, self._server, systems(settings)
+        self.watch = Watch(settings, self.database, self.queue.enqueue, self._archive)
+        self.following = (
+            Following(settings, self.database, self.intake, self._server, systems(settings))
+            if self._server
+            else None
         )
 
     def drafter(self) -> Drafter:
@@ -99,7 +106,15 @@ class Pipeline:
 
 
 def rules(settings: Settings) -> dict[str, Rules]:
-    """How the messages of each listener are read and answered. Raises SettingError."""
+    """How what comes by each channel is read and answered. Raises SettingError."""
+    fetched = replace(FHIR_RULES, systems=systems(settings), release=settings.fhir_release)
+    return {
+        FHIR: fetched,
+        **_listener_rules(settings),
+    }
+
+
+def _listener_rules(settings: Settings) -> dict[str, Rules]:
     return {
         listener.name: Rules(
             listener=listener.name,

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import sqlalchemy as sa
 from waitress.server import create_server
 
+from connectors.errors import ExchangeError
 from connectors.hl7.ack import AckMode
 from connectors.hl7.mllp import MllpServer, Senders, running
 from connectors.hl7.mllp.tls import TlsFileError, server_context
@@ -44,6 +45,8 @@ class Service:
         self.mllp_ports: dict[str, int] = {}
         self.http_port = 0
         self._stopping = threading.Event()
+        self._noticed = threading.Event()
+        """The FHIR server told of something that waits to be looked at."""
         self._running = ExitStack()
 
     @property
@@ -76,6 +79,7 @@ class Service:
     def stop(self) -> None:
         """Stop the parts, the latest started first; the worker finishes the jobs in hand."""
         self._stopping.set()
+        self._noticed.set()
         self._running.close()
 
     def _start_worker(self) -> None:
@@ -92,7 +96,10 @@ class Service:
         worker = Worker(self._settings, pipeline.database, jobs)
         worker.start()
         self._running.callback(worker.stop)
-        self._in_thread("prelim-watch", self._watch)
+        self._in_thread("prelim-watch", self._repeat, "watch", pipeline.watch.round, self._stopping)
+        if pipeline.following:
+            self._in_thread("prelim-following", self._repeat, "FHIR", pipeline.following.round, self._noticed)
+            self._running.callback(self._noticed.set)
         for sender in senders:
             self._in_thread("prelim-sender", sender.run, self._stopping)
         if self._settings.message_days:
@@ -104,14 +111,18 @@ class Service:
         self._running.callback(thread.join)
         self._running.callback(self._stopping.set)
 
-    def _watch(self) -> None:
+    def _repeat(self, name: str, look: Callable[[], None], sooner: threading.Event) -> None:
+        """Look again and again, and at once when `sooner` says so, which must be set to end it."""
         while not self._stopping.is_set():
             try:
-                self.pipeline.watch.round()
+                look()
+            except ExchangeError as error:
+                log.warning("A %s round ended early: %s", name, error)
             except Exception as error:
                 # Only the kind of error: its words may quote a patient.
-                log.error("A watch round ended with %s; the next one follows.", type(error).__name__)
-            self._stopping.wait(self._settings.poll_seconds)
+                log.error("A %s round ended with %s; the next one follows.", name, type(error).__name__)
+            if sooner.wait(self._settings.poll_seconds) and not self._stopping.is_set():
+                sooner.clear()
 
     def _prune(self) -> None:
         while not self._stopping.is_set():
@@ -138,7 +149,7 @@ class Service:
 
     def _start_web(self) -> None:
         settings = self._settings
-        app = create_app(self.pipeline.database, settings, self.pipeline.intake)
+        app = create_app(self.pipeline.database, settings, self.pipeline.intake, self._noticed.set)
         try:
             server = create_server(
                 app, host=settings.http_host, port=settings.http_port, ident=None, threads=WEB_THREADS

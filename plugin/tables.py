@@ -227,7 +227,7 @@ class DraftRecord(Base):
     studied_on: Mapped[date | None]
     """The day on which the images were taken, as they say."""
     written_at: Mapped[datetime]
-    reference: Mapped[str]
+    reference: Mapped[str] = mapped_column(index=True)
     """DiagnosticReport/ID once published, else empty."""
     version: Mapped[str]
     url: Mapped[str]

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from connectors.errors import Malformed
 from connectors.hl7.ack import Answers
 from connectors.hl7.message import NotHl7
 from plugin import outbox
 from plugin.answering import answers_to
 from plugin.audit.log import record
-from plugin.casework import Enqueue, remember_cases
+from plugin.cases import HUMAN, CaseState
+from plugin.casework import Enqueue, find_case, move, remember_cases
 from plugin.incoming import Incoming
 from plugin.messages import (
     ADD_MESSAGES,
@@ -25,7 +27,7 @@ from plugin.messages import (
     next_number,
     subject_rows,
 )
-from plugin.orders import remember_studies, take_order
+from plugin.orders import remember_studies, take_order, take_study
 from plugin.patients import Ambiguous, MergeRefused, check_merge, check_update, take_merge, take_update
 from plugin.reports import Mismatch, check_report, take_report
 from plugin.tables import Message
@@ -77,9 +79,9 @@ class Taking:
         if names:
             known = self._session.connection().execute(_EARLIER, {"names": names})
             for number, sender, control_id, sha256, state, direction, first, second in known:
-                if (state, direction) != (PROCESSED, IN):
+                if direction != IN or state == QUARANTINED:
                     continue
-                earlier = _Earlier(number, sha256, Answers(first, second))
+                earlier = _Earlier(number, sha256, state, Answers(first, second))
                 self._earlier.setdefault((sender, control_id), []).append(earlier)
         taken = [one for one in self._incoming if one.refusal is None]
         orders = [order for one in taken for order in one.orders]
@@ -92,7 +94,12 @@ class Taking:
     def _take(self, one: Incoming) -> Answers:
         replay = one.arrival.replay_of is not None
         before = [] if replay else self._earlier.get((one.sender, one.control_id), [])
-        same = next((earlier for earlier in before if earlier.sha256 == one.sha256), None)
+        if one.is_resource:
+            # One version of one resource: what it names may have changed since, it itself has not.
+            same = next(iter(before), None)
+        else:
+            before = [earlier for earlier in before if earlier.state == PROCESSED]
+            same = next((earlier for earlier in before if earlier.sha256 == one.sha256), None)
         if same is not None:
             record(self._session, one.actor, "message.repeated", message_id=same.number)
             return self._route(one, same.answers)
@@ -131,6 +138,8 @@ class Taking:
         )
         self._rows.append(row)
         self._subjects += subject_rows(number, one.subjects)
+        if refusal is not None and one.is_resource:
+            self._say(one, number, reason)
         record(
             self._session,
             one.actor,
@@ -138,12 +147,33 @@ class Taking:
             message_id=number,
             details={"type": one.type, "sha256": one.sha256, "reason": reason},
         )
-        if state == PROCESSED and one.control_id:
-            earlier = _Earlier(number, one.sha256, answers)
+        if state != QUARANTINED and one.control_id:
+            earlier = _Earlier(number, one.sha256, state, answers)
             self._earlier.setdefault((one.sender, one.control_id), []).append(earlier)
         return self._route(one, answers)
 
-    def _apply(self, one: Incoming, number: int) -> NotHl7 | None:
+    def _say(self, one: Incoming, number: int, reason: str) -> None:
+        """Let the cases say what could not be taken: no sender is told, so somebody must see it here."""
+        for accession in dict.fromkeys(subject.accession for subject in one.subjects):
+            case = find_case(self._session, accession) if accession else None
+            if case is None:
+                continue
+            told = f"A {one.type or 'resource'} of the FHIR server could not be taken: {reason}"
+            state = CaseState(case.state)
+            if state in HUMAN:
+                # Who signed stays to be read; the log has the rest.
+                record(
+                    self._session,
+                    one.actor,
+                    "case.unreadable-resource",
+                    case_id=case.id,
+                    message_id=number,
+                    details={"reason": told},
+                )
+            else:
+                move(self._session, case, state, one.actor, reason=told, message_id=number)
+
+    def _apply(self, one: Incoming, number: int) -> Malformed | None:
         """Bring everything in a message where it belongs, or nothing: what may refuse is asked first."""
         session, actor = self._session, one.actor
         try:
@@ -159,6 +189,8 @@ class Taking:
             return NotHl7(str(error), location="MRG-1", code=204)
         for order in one.orders:
             take_order(session, order, self._enqueue, actor, number)
+        for study in one.studies:
+            take_study(session, study, self._enqueue, actor)
         for ordinal, report in enumerate(one.reports):
             take_report(session, report, f"message {number}:{ordinal}", actor, number, enqueue=self._enqueue)
         for update in one.updates:
@@ -179,11 +211,12 @@ class Taking:
 
 
 class _Earlier:
-    """A message that was processed before."""
+    """A message, or a version of a resource, that was taken before."""
 
-    __slots__ = ("answers", "number", "sha256")
+    __slots__ = ("answers", "number", "sha256", "state")
 
-    def __init__(self, number: int, sha256: str, answers: Answers) -> None:
+    def __init__(self, number: int, sha256: str, state: str, answers: Answers) -> None:
         self.number = number
         self.sha256 = sha256
+        self.state = state
         self.answers = answers

@@ -17,6 +17,7 @@ def upgrade() -> None:
         table.add_column(sa.Column("signer_role", sa.Text(), nullable=False, server_default=sa.text("''")))
         table.add_column(sa.Column("untouched", sa.Boolean(), nullable=True))
         table.add_column(sa.Column("seconds_to_sign", sa.Double(), nullable=True))
+    op.create_index(op.f("ix_drafts_reference"), "drafts", ["reference"], unique=False)
     op.create_table(
         "fhir_notices",
         sa.Column("reference", sa.Text(), nullable=False),
@@ -29,6 +30,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Take both away."""
     op.drop_table("fhir_notices")
+    op.drop_index(op.f("ix_drafts_reference"), table_name="drafts")
     with op.batch_alter_table("signoffs") as table:
         for name in ("seconds_to_sign", "untouched", "signer_role"):
             table.drop_column(name)

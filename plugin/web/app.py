@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from flask import Flask, Response, abort, jsonify, make_response, render_template, request
@@ -13,7 +14,7 @@ from plugin.cases import CaseState
 from plugin.db import Database
 from plugin.intake import Intake
 from plugin.settings import Settings
-from plugin.web import audit, case, health, message, messages, worklist
+from plugin.web import audit, case, health, message, messages, notify, worklist
 from plugin.web.forms import Refused
 from plugin.web.leaf import readable
 from plugin.web.parameters import BadQuery
@@ -28,11 +29,12 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 METHODS = ("GET", "HEAD")
-WRITING = frozenset({"message.replay"})
-"""The endpoints that take a form."""
+WRITING = {"message.replay": {"POST"}, "notify.notified": {"POST", "PUT"}}
+"""The endpoints that take a form, or a notification, and by which methods."""
 FORM_BYTES = 16 * 1024
 SENTENCES = {
     400: "The address cannot be answered as it is.",
+    401: "This address is for the FHIR server, which shows a bearer token.",
     404: "There is nothing at this address.",
     405: "This address does not take this method: pages are read with GET and HEAD.",
     413: "The form is too long.",
@@ -42,11 +44,17 @@ SENTENCES = {
 log = logging.getLogger(__name__)
 
 
-def create_app(database: Database, settings: Settings, intake: Intake | None = None) -> Flask:
+def create_app(
+    database: Database,
+    settings: Settings,
+    intake: Intake | None = None,
+    noticed: Callable[[], None] = lambda: None,
+) -> Flask:
     """The WSGI application over a migrated database.
 
-    It only reads, except for the leaf of each case and message seen, and for the replay of a message.
-    intake: takes replayed messages; without it the pages replay none.
+    It only reads, except for the leaf of each case and message seen, for the replay of a message, and for the
+    notices of the FHIR server.
+    intake: takes replayed messages; without it the pages replay none. noticed: called when a notice waits.
     """
     app = Flask(__name__)
     # A method that we do not list must not be answered in our name.
@@ -70,6 +78,7 @@ def create_app(database: Database, settings: Settings, intake: Intake | None = N
     message.register(app, database, settings, intake)
     audit.register(app, database)
     health.register(app, database)
+    notify.register(app, database, settings, noticed)
     app.before_request(_only_reading)
     app.after_request(_harden)
     app.register_error_handler(BadQuery, _bad_query)
@@ -80,7 +89,7 @@ def create_app(database: Database, settings: Settings, intake: Intake | None = N
 
 
 def _only_reading() -> None:
-    if request.method not in METHODS and (request.method != "POST" or request.endpoint not in WRITING):
+    if request.method not in METHODS and request.method not in WRITING.get(request.endpoint or "", ()):
         abort(405)
 
 

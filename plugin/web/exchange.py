@@ -11,8 +11,10 @@ from sqlalchemy.orm import Session, defer
 
 from connectors.errors import Malformed
 from connectors.hl7.ack import read_ack
+from plugin.fetched import FHIR
 from plugin.messages import IN, QUARANTINED, WAITING, subjects_of
 from plugin.tables import AuditLeaf, Case, Delivery, DraftRecord, Message
+from plugin.web.fhirtext import shown_resource
 from plugin.web.hl7text import Shown, shown_message
 from plugin.web.leaf import leaf_fields
 from plugin.web.messages import message_summary
@@ -30,7 +32,10 @@ def message_dossier(session: Session, message: Message, charset: str = "") -> di
     words = message_words(message.state, message.direction)
     subjects = subjects_of(session, message.id)
     accessions = list(dict.fromkeys(subject.accession for subject in subjects if subject.accession))
-    shown = shown_message(message.body, charset) if message.pruned_at is None else None
+    shown = None
+    if message.pruned_at is None:
+        fetched = message.channel == FHIR
+        shown = shown_resource(message.body) if fetched else shown_message(message.body, charset)
     of_message = sa.select(AuditLeaf).where(AuditLeaf.message_id == message.id)
     newest = of_message.order_by(AuditLeaf.position.desc()).limit(LEAVES)
     leaves = session.scalars(newest.where(AuditLeaf.action != VIEWED)).all()

@@ -1,0 +1,266 @@
+"""What changes on the FHIR server: told to us, asked for since the last time, and seen beside open drafts.
+
+Three ways lead to the same fetch, and one version of one resource is taken once, whichever way it was seen:
+a notification is quick and may be lost, what changed since the last time is complete and slower, and the
+open drafts are looked at because a server may tell neither.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+import sqlalchemy as sa
+
+from connectors.errors import ExchangeError, Malformed, Unreachable
+from connectors.fhir.client import FhirClient, Resource, version_of
+from connectors.fhir.dossier import Dossier, gather
+from connectors.fhir.identifiers import IdentifierSystems, values_of
+from connectors.fhir.outcome import Absent
+from connectors.fhir.pages import Sighting, changed, look, sighting_of
+from connectors.fhir.signoff import read_report
+from connectors.fhir.subscriptions import missed
+from plugin.cases import CaseState
+from plugin.db import Database, now
+from plugin.fetched import FHIR, READERS
+from plugin.incoming import Arrival
+from plugin.intake import Intake
+from plugin.notices import EVENTS, NAMES
+from plugin.settings import Settings
+from plugin.standing import accessions_of_cases, known_versions, standing_drafts, tell_gone, written
+from plugin.subscribing import Subscribing
+from plugin.tables import Case, Cursor, FhirNotice
+
+OPEN = frozenset(
+    {
+        CaseState.PUBLISHED,
+        CaseState.SUPERSEDED,
+        CaseState.WITHHELD,
+        CaseState.HELD,
+        CaseState.CANCELLED,
+    }
+)
+"""States in which a human's report may still come while a draft of ours stands, or stood, on the server."""
+CASES_AT_ONCE = 2_000
+"""Open cases looked at in one round; the next round goes on with the others."""
+NOTICES_AT_ONCE = 200
+VERSIONS_AT_ONCE = 50
+"""Versions of one report that are taken at once, the newest of them."""
+REPORTS = NAMES["reports"]
+RADIOLOGY = {"category": "http://terminology.hl7.org/CodeSystem/v2-0074|RAD"}
+LOOKING_BACK = timedelta(days=1)
+"""A server that is already full would tell its whole past at the first start: of it, what is of one day."""
+OVERLAP_SECONDS = 10.0
+"""Servers stamp a resource before others can see it: what changed is asked for with some overlap."""
+
+log = logging.getLogger(__name__)
+
+
+class Following:
+    """Follows one FHIR server."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        intake: Intake,
+        server: FhirClient,
+        systems: IdentifierSystems,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._intake = intake
+        self._server = server
+        self._systems = systems
+        self._subscribing = Subscribing(settings, database, server)
+        self._asked_last = ""
+        self._told: dict[str, str] = {}
+
+    def round(self) -> None:
+        """Look once at everything. Raises Unreachable when the server does not answer.
+
+        What a server cannot do is said in the log once, and must not keep us from the rest.
+        """
+        kinds = [(REPORTS, RADIOLOGY), *((NAMES[word], {}) for word in self._settings.fhir_takes)]
+        looks: list[tuple[str, Callable[[], None]]] = [
+            ("subscriptions", self._subscribing.renew),
+            ("notices", self.notices),
+            *((f"changes of {kind}", partial(self.changes, kind, params)) for kind, params in kinds),
+            ("open drafts", self.open_drafts),
+        ]
+        for name, look_once in looks:
+            try:
+                look_once()
+            except Unreachable:
+                raise
+            except ExchangeError as error:
+                if self._told.get(name) != str(error):
+                    log.warning("The FHIR server could not be asked for %s: %s", name, error)
+                self._told[name] = str(error)
+            else:
+                self._told.pop(name, None)
+
+    # --- what we were told --------------------------------------------------------------------------
+
+    def notices(self) -> None:
+        """Fetch what notices name; each goes once it was looked at."""
+        with self._database.read() as session:
+            chosen = sa.select(FhirNotice).order_by(FhirNotice.noticed_at).limit(NOTICES_AT_ONCE)
+            waiting = session.scalars(chosen).all()
+        for notice in waiting:
+            try:
+                for reference in self._meant(notice.reference):
+                    self._fetch(reference)
+            except Unreachable:
+                raise
+            except ExchangeError as error:
+                log.warning("A resource that was told of could not be taken: %s", error)
+            with self._database.write() as session:
+                found = session.get(FhirNotice, notice.reference)
+                # One that was renewed meanwhile tells of another version.
+                if found is not None and found.noticed_at == notice.noticed_at:
+                    session.delete(found)
+
+    def _meant(self, noticed: str) -> Sequence[str]:
+        """The references behind a notice: itself, those of events that were missed, or none for a type."""
+        if EVENTS in noticed:
+            subscription, _, numbers = noticed.partition(EVENTS)
+            first, _, last = numbers.partition("-")
+            release = self._settings.fhir_release
+            found = missed(self._server, subscription, int(first), int(last), release=release)
+            return () if found is None else found.references
+        return (noticed,) if "/" in noticed else ()
+
+    # --- what changed since the last time -----------------------------------------------------------
+
+    def changes(self, kind: str, params: Mapping[str, str]) -> None:
+        """Fetch what changed of a kind that is taken, from where the last round ended."""
+        name = f"fhir-changes:{kind}"
+        with self._database.read() as session:
+            cursor = session.get(Cursor, name)
+        since = datetime.fromisoformat(cursor.value) if cursor else now() - LOOKING_BACK
+        found, until = changed(
+            self._server,
+            kind,
+            since,
+            params=params,
+            overlap_seconds=OVERLAP_SECONDS,
+            systems=self._systems,
+        )
+        for sighting in self._new(found):
+            if kind != REPORTS or self._may_concern_us(sighting):
+                self._fetch(sighting.reference)
+        if until != since:
+            with self._database.write() as session:
+                session.merge(Cursor(name=name, value=until.isoformat()))
+
+    def _may_concern_us(self, sighting: Sighting) -> bool:
+        """Whether a report may be of a case; one without an accession may, by the order it is based on."""
+        if not sighting.accessions:
+            return True
+        with self._database.read() as session:
+            return bool(
+                accessions_of_cases(session, sighting.accessions, sighting.case_ids, sighting.reference)
+            )
+
+    # --- open drafts --------------------------------------------------------------------------------
+
+    def open_drafts(self) -> None:
+        """See what became of open drafts, in pages: a subscription on preliminary never fires on final."""
+        with self._database.read() as session:
+            chosen = sa.select(Case.id, Case.accession).where(Case.state.in_(sorted(OPEN)))
+            following = chosen.where(Case.id > self._asked_last).order_by(Case.id).limit(CASES_AT_ONCE)
+            cases = session.execute(following).all()
+            ids = [case_id for case_id, _ in cases]
+            standing = standing_drafts(session, ids)
+        self._asked_last = ids[-1] if len(cases) == CASES_AT_ONCE else ""
+        if not cases:
+            return
+        found = look(
+            self._server,
+            self._systems,
+            accessions=[accession for _, accession in cases],
+            references=sorted(standing),
+        )
+        for sighting in self._new(found):
+            self._fetch(sighting.reference)
+        self._miss(standing, {sighting.reference for sighting in found})
+
+    def _miss(self, standing: Mapping[str, str], found: Iterable[str]) -> None:
+        """Say of a draft that was deleted on the server that it is gone."""
+        for reference in standing.keys() - set(found):
+            try:
+                self._server.read(reference)
+            except Absent:
+                with self._database.write() as session:
+                    tell_gone(session, standing[reference])
+
+    # --- fetching -----------------------------------------------------------------------------------
+
+    def _new(self, sightings: Sequence[Sighting]) -> list[Sighting]:
+        with self._database.read() as session:
+            names = [(one.reference, one.version) for one in sightings]
+            known = known_versions(session, self._server.base_url, names)
+        return [one for one in sightings if known.is_new(one.reference, one.version)]
+
+    def _fetch(self, reference: str) -> None:
+        """Take a resource: of a report every version that was not taken yet, else as it stands now.
+
+        Two signatures may follow each other faster than we look, and each is a person's word. One that is
+        gone, or ours, is nothing to take.
+        """
+        kind = reference.partition("/")[0]
+        if kind not in READERS:
+            return
+        try:
+            with self._database.read() as session:
+                before = written(session, reference)
+            for version in self._versions(reference) if kind == REPORTS else [reference]:
+                self._take(gather(self._server, version, before=before))
+        except Absent:
+            log.warning("A %s that was told of is not on the FHIR server.", kind)
+        except Unreachable:
+            raise
+        except ExchangeError as error:
+            log.warning("A %s of the FHIR server could not be fetched: %s", kind, error)
+
+    def _versions(self, reference: str) -> Sequence[Resource]:
+        """The versions of a report that are not known, oldest first; only the newest where none are kept."""
+        try:
+            versions = self._server.history(reference)[:VERSIONS_AT_ONCE]
+        except Unreachable:
+            raise
+        except ExchangeError:
+            versions = []
+        versions = versions or [self._server.read(reference)]
+        with self._database.read() as session:
+            known = known_versions(
+                session, self._server.base_url, [(reference, version_of(v)) for v in versions]
+            )
+        return [version for version in reversed(versions) if known.is_new(reference, version_of(version))]
+
+    def _take(self, dossier: Dossier) -> None:
+        """Take a resource in, unless it is a report of ours, or of no case of ours."""
+        expected: tuple[str, ...] = ()
+        if dossier.kind == REPORTS:
+            if _is_ours(dossier, self._systems):
+                return
+            told = sighting_of(dossier.focus, self._systems)
+            based_on = [one for other in dossier.others.values() for _, one in values_of(other)]
+            with self._database.read() as session:
+                expected = accessions_of_cases(
+                    session, [*told.accessions, *based_on], told.case_ids, dossier.reference
+                )
+            if not expected:
+                return  # Another patient's: none of our business.
+        arrival = Arrival(dossier.body(), self._server.base_url, self._intake.rules(FHIR), expected=expected)
+        self._intake.receive_all([arrival])
+
+
+def _is_ours(dossier: Dossier, systems: IdentifierSystems) -> bool:
+    try:
+        return read_report(dossier, systems=systems) is None
+    except Malformed:
+        return False

@@ -17,7 +17,7 @@ from connectors.dicomweb.client import DicomwebClient
 from connectors.dicomweb.notifications import newest_change
 from connectors.errors import ExchangeError
 from connectors.fhir.client import FhirClient
-from connectors.hl7.mllp.tls import server_context
+from connectors.tls import server_context
 from model.load import SHIPPED_WEIGHTS
 from model.manifest import read_manifest
 from model.study import WeightsError

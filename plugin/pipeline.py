@@ -25,7 +25,7 @@ from connectors.fhir.client import FhirClient
 from connectors.fhir.identifiers import IdentifierSystems
 from connectors.hl7.ack import AckMode
 from connectors.hl7.identifiers import Places
-from connectors.hl7.mllp.tls import TlsFileError, client_context
+from connectors.tls import TlsFileError, client_context
 from model.load import load_drafter
 from model.study import Drafter, WeightsError
 from plugin.concluding import Concluding

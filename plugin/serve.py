@@ -14,7 +14,7 @@ from waitress.server import create_server
 from connectors.errors import ExchangeError
 from connectors.hl7.ack import AckMode
 from connectors.hl7.mllp import MllpServer, Senders, running
-from connectors.hl7.mllp.tls import TlsFileError, server_context
+from connectors.tls import TlsFileError, server_context
 from plugin.listeners import Listener
 from plugin.migrate import migrate
 from plugin.pipeline import Pipeline

@@ -15,7 +15,7 @@ from connectors.errors import ExchangeError
 from connectors.hl7 import batches
 from connectors.hl7.examples import KINDS, example
 from connectors.hl7.mllp import send as send_messages
-from connectors.hl7.mllp.tls import client_context
+from connectors.tls import client_context
 from plugin.cli.output import Failure, as_json, document
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)

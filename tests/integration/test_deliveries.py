@@ -14,9 +14,9 @@ from connectors.hl7.ack import AckCode, acknowledge
 from connectors.hl7.message import parse
 from connectors.hl7.mllp import MllpServer, Peer
 from connectors.hl7.mllp import running as mllp_running
-from connectors.hl7.mllp.tls import server_context
 from connectors.sandbox.inbox import Inbox
 from connectors.sandbox.ris import order_message
+from connectors.tls import server_context
 from plugin.listeners import Listener
 from tests.certificates import Authority
 from tests.site import embedded, new_order, running, sqlite, study_of, until

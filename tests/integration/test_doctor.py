@@ -15,7 +15,7 @@ from connectors.hl7.ack import AckCode, acknowledge
 from connectors.hl7.message import parse
 from connectors.hl7.mllp import MllpServer, Peer
 from connectors.hl7.mllp import running as listening
-from connectors.hl7.mllp.tls import server_context
+from connectors.tls import server_context
 from plugin import outbox
 from plugin.db import Database, now
 from plugin.doctor import LONG_WAIT_SECONDS, Finding, examine

@@ -23,7 +23,7 @@ import pytest
 from connectors.hl7.ack import AckCode, read_ack
 from connectors.hl7.frames import END, FRAME_CAP_BYTES, START, Deframer, framed
 from connectors.hl7.mllp import MllpClient, MllpServer
-from connectors.hl7.mllp.tls import client_context, server_context
+from connectors.tls import client_context, server_context
 from tests.certificates import Authority
 from tests.integration.test_hl7_mllp import SECRET, accept, connect, message, until_closed
 

@@ -14,7 +14,7 @@ import pytest
 from connectors.errors import ExchangeError, Unreachable
 from connectors.hl7.frames import Deframer, framed
 from connectors.hl7.mllp import MllpClient, MllpServer, Peer, Senders, running, send
-from connectors.hl7.mllp.tls import TlsFileError, client_context, server_context
+from connectors.tls import TlsFileError, client_context, server_context
 from tests.certificates import Authority, Issued
 from tests.integration.test_hl7_mllp import SECRET, accept, connect, message, next_ack, server, until_closed
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from connectors.hl7.ack import Ack, AckCode, read_ack
 from connectors.hl7.frames import Deframer, framed
 from connectors.hl7.mllp import MllpServer, running
-from connectors.hl7.mllp.tls import client_context
+from connectors.tls import client_context
 from plugin.db import Database
 from plugin.intake import Intake
 from plugin.listeners import Listener

@@ -13,8 +13,8 @@ from connectors.hl7.ack import AckCode, acknowledge
 from connectors.hl7.examples import KINDS
 from connectors.hl7.message import parse
 from connectors.hl7.mllp import MllpServer, Peer, running
-from connectors.hl7.mllp.tls import server_context
 from connectors.sandbox.ris import order_message
+from connectors.tls import server_context
 from plugin import outbox
 from plugin.db import Database, now
 from plugin.intake import Intake

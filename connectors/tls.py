@@ -1,4 +1,4 @@
-"""TLS contexts for MLLP: version 1.2 or newer, with certificates of clients where a CA for them is given."""
+"""TLS contexts for every connector: version 1.2 or newer, mutual where certificates of clients are given."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TlsFileError(ExchangeError):
 
 
 def server_context(certificate: Path, key: Path, client_ca: Path | None = None) -> ssl.SSLContext:
-    """For a listener. certificate: PEM, its own first, then the chain. key: PEM, not encrypted.
+    """For a server. certificate: PEM, its own first, then the chain. key: PEM, not encrypted.
 
     client_ca: PEM; given, only clients with a certificate of these authorities are let in. Raises
     TlsFileError.
@@ -36,10 +36,10 @@ def server_context(certificate: Path, key: Path, client_ca: Path | None = None) 
 def client_context(
     ca: Path | None = None, certificate: Path | None = None, key: Path | None = None
 ) -> ssl.SSLContext:
-    """For a client that verifies the listener's certificate and its host name.
+    """For a client that verifies the server's certificate and its host name.
 
     ca: PEM of the authorities to trust, those of the system by default. certificate, key: PEM, both or
-    neither, for listeners that ask for them. Raises TlsFileError, and ValueError when one is missing.
+    neither, for servers that ask for them. Raises TlsFileError, and ValueError when one is missing.
     """
     if (certificate is None) != (key is None):
         raise ValueError("expected both a client certificate and its key, or neither; found one")

@@ -16,6 +16,11 @@ class Unreachable(ExchangeError):
 
     next_step = "Send the same thing again later."
 
+    def __init__(self, *words: object, retry_after_seconds: float | None = None) -> None:
+        super().__init__(*words)
+        self.retry_after_seconds = retry_after_seconds
+        """How long the peer asks to be left alone; None when it does not say."""
+
 
 class Rejected(ExchangeError):
     """The peer understood and refused: the same thing sent again is refused again."""

@@ -16,12 +16,12 @@ import sqlalchemy as sa
 from connectors.dicomweb.client import DicomwebClient
 from connectors.dicomweb.notifications import newest_change
 from connectors.errors import ExchangeError
-from connectors.fhir.client import FhirClient
 from connectors.tls import server_context
 from model.load import SHIPPED_WEIGHTS
 from model.manifest import read_manifest
 from model.study import WeightsError
 from plugin.db import Database, now
+from plugin.doctor_fhir import examine_fhir
 from plugin.listeners import Listener
 from plugin.messages import DEAD_LETTERS, WAITING
 from plugin.migrate import pending
@@ -92,17 +92,7 @@ def _database(settings: Settings) -> str:
 
 
 def _fhir(settings: Settings) -> str:
-    if not settings.fhir_url:
-        if settings.shadow:
-            return "not set; nothing is sent in shadow mode"
-        raise _Ill("PRELIM_FHIR_URL is empty: drafts have nowhere to go.")
-    with FhirClient(
-        settings.fhir_url, timeout_seconds=SHORT_SECONDS, token=settings.fhir_token or None
-    ) as client:
-        version = str(client.capabilities().get("fhirVersion", ""))
-    if not version.startswith("4."):
-        raise _Ill(f"It speaks FHIR {version or 'of an unknown version'}; R4 (4.0 or 4.3) is needed.")
-    return f"FHIR {version}"
+    return examine_fhir(settings, timeout_seconds=SHORT_SECONDS)
 
 
 def _archive(settings: Settings) -> str:

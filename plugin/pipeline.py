@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from connectors.dicomweb.client import DicomwebClient
-from connectors.fhir.client import FhirClient
 from connectors.fhir.identifiers import IdentifierSystems
 from connectors.hl7.ack import AckMode
 from connectors.hl7.identifiers import Places
@@ -35,6 +34,7 @@ from plugin.fetched import FHIR, FHIR_RULES
 from plugin.following import Following
 from plugin.incoming import Rules
 from plugin.intake import Intake
+from plugin.peers import fhir_client
 from plugin.publishing import Publishing
 from plugin.queue import WorkQueue
 from plugin.sending import Sender, senders
@@ -51,7 +51,7 @@ class Pipeline:
         self.database = Database(settings.database_url)
         self.queue = WorkQueue(self.database)
         self._archive = _archive(settings)
-        self._server = _server(settings)
+        self._server = fhir_client(settings) if settings.fhir_url else None
         self.intake = Intake(self.database, self.queue.enqueue, rules(settings))
         self.watch = Watch(settings, self.database, self.queue.enqueue, self._archive)
         self.following = (
@@ -165,13 +165,3 @@ def _archive(settings: Settings) -> DicomwebClient | None:
     if not settings.dicomweb_url:
         return None
     return DicomwebClient(settings.dicomweb_url, timeout_seconds=settings.peer_timeout_seconds)
-
-
-def _server(settings: Settings) -> FhirClient | None:
-    if not settings.fhir_url:
-        return None
-    return FhirClient(
-        settings.fhir_url,
-        timeout_seconds=settings.peer_timeout_seconds,
-        token=settings.fhir_token or None,
-    )

@@ -58,7 +58,7 @@ class Publishing:
             message = offer_message(case, row, self._settings) if self._settings.ris else b""
             written = publish(self._server, draft, systems=self._systems, known=known)  # 2
         except Unreachable as error:  # 3
-            self._wait(case_id, number, attempt, str(error))
+            self._wait(case_id, number, attempt, error)
             return
         except Conflict as error:
             self._settle(case_id, number, CaseState.WITHHELD, str(error))
@@ -94,13 +94,16 @@ class Publishing:
             if row is not None and _due(case, row, number):
                 move(session, case, state, ACTOR, reason=reason, details={"draft": number})
 
-    def _wait(self, case_id: str, number: int, attempt: int, reason: str) -> None:
+    def _wait(self, case_id: str, number: int, attempt: int, error: Unreachable) -> None:
         with self._database.write() as session:
             case = session.get_one(Case, case_id)
             row = latest_draft(session, case_id)
             if row is not None and _due(case, row, number):
                 job = Job("publish", case_id, number, attempt)
-                retry(session, case, job, reason, self._settings, self._enqueue, ACTOR)
+                asked = error.retry_after_seconds
+                retry(
+                    session, case, job, str(error), self._settings, self._enqueue, ACTOR, asked_seconds=asked
+                )
 
 
 def _due(case: Case, row: DraftRecord, number: int) -> bool:

@@ -13,6 +13,8 @@ from plugin.settings import Settings
 from plugin.tables import Case
 
 LONGEST_SECONDS = 300.0
+LONGEST_ASKED_SECONDS = 3600.0
+"""A peer may ask to be left alone for so long; what it asks beyond that is tried anyway."""
 
 
 def delay_seconds(attempt: int, first_seconds: float) -> float:
@@ -21,13 +23,23 @@ def delay_seconds(attempt: int, first_seconds: float) -> float:
 
 
 def retry(
-    session: Session, case: Case, job: Job, reason: str, settings: Settings, enqueue: Enqueue, actor: str
+    session: Session,
+    case: Case,
+    job: Job,
+    reason: str,
+    settings: Settings,
+    enqueue: Enqueue,
+    actor: str,
+    *,
+    asked_seconds: float | None = None,
 ) -> None:
     """Ask for a job again in the caller's transaction; the case says what it waits for and keeps its state.
 
+    asked_seconds: how long the peer asked to be left alone (Unreachable.retry_after_seconds).
     There is no last attempt: a peer that is down for a weekend finds every draft on Monday.
     """
-    wait = delay_seconds(job.attempt, settings.retry_seconds)
+    asked = min(asked_seconds or 0.0, LONGEST_ASKED_SECONDS)
+    wait = max(delay_seconds(job.attempt, settings.retry_seconds), asked)
     case.reason = f"Waiting: {reason} Attempt {job.attempt + 2} follows in {wait:g} s."
     case.updated_at = now()
     record(

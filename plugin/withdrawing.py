@@ -70,7 +70,16 @@ class Withdrawing:
                 if _due(case, number):
                     job = Job("withdraw", case_id, number, attempt)
                     held = case.reason if case.state == CaseState.HELD else ""
-                    retry(session, case, job, str(error), self._settings, self._enqueue, ACTOR)
+                    retry(
+                        session,
+                        case,
+                        job,
+                        str(error),
+                        self._settings,
+                        self._enqueue,
+                        ACTOR,
+                        asked_seconds=error.retry_after_seconds,
+                    )
                     case.reason = held or case.reason
             return
         except ExchangeError as error:

@@ -1,57 +1,59 @@
-"""A FHIR R4 client that speaks to one server only, and lets nothing final leave (FHIR R4 http.html).
+"""A FHIR client that speaks to one server only, and lets nothing final leave (FHIR R4 http.html).
 
 JSON only. Redirects are not followed, pages are followed only below the configured base URL, answers
-are capped, and every request passes one function that checks what leaves. Searches travel as
-POST _search (FHIR R4 search.html: servers support both), which keeps identifiers out of access logs.
+are capped, and every request passes one function that checks what leaves and repeats what may be repeated.
+Searches travel as POST _search (FHIR R4 search.html: servers support both), which keeps identifiers out of
+access logs.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import re
-import time
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NoReturn
 from urllib.parse import urlencode
 
 import httpx
 
-from connectors.errors import Malformed, Rejected, Unreachable
-from connectors.fhir.egress import REPORT_SYSTEM, check_egress
-from connectors.fhir.outcome import error_of_failure, error_of_status
-
-Resource = dict[str, Any]
-"""A FHIR resource as parsed JSON."""
-
-JSON = "application/fhir+json"
-MAX_BODY_BYTES = 16 * 2**20
-MAX_PAGES = 100
-
-_TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")
-_OPERATION = re.compile(r"\$[a-z][a-z\-]{1,63}")
-_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9\-.]{1,64}")
-_LOCATION = re.compile(
-    r"(?:^|/)([A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64})(?:/_history/([A-Za-z0-9\-.]{1,64}))?$"
+from connectors.errors import Conflict, Malformed, Rejected, Unreachable
+from connectors.fhir.answers import (
+    JSON,
+    Resource,
+    Stored,
+    Unreadable,
+    matches,
+    next_link,
+    parsed,
+    reference_of,
+    stored,
+    stored_entries,
+    version_of,
 )
+from connectors.fhir.auth import BackendServices
+from connectors.fhir.base import ID, TYPE, BaseUrl
+from connectors.fhir.egress import REPORT_SYSTEM, check_egress
+from connectors.fhir.outcome import error_of_status
+from connectors.fhir.r5 import as_r5
+from connectors.fhir.retrying import (
+    TOO_MANY_REQUESTS,
+    Patience,
+    Repeat,
+    repeat_of_transaction,
+    retry_after_seconds,
+)
+from connectors.fhir.wire import MAX_BODY_BYTES, Answer, Wire
 
-# These libraries log whole URLs and headers at INFO and DEBUG; a URL can name a patient.
-for _name in ("httpx", "httpcore"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
+__all__ = ["JSON", "MAX_BODY_BYTES", "FhirClient", "Resource", "Stored", "reference_of", "version_of"]
 
+MAX_PAGES = 100
+RELEASES = ("R4", "R5")
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """Where the server put a resource."""
-
-    reference: str
-    """Relative, for example DiagnosticReport/17; empty when the server does not say."""
-    version: str
-    """meta.versionId; empty when the server does not say."""
-    created: bool
-    """False when a conditional create found one that is already there, and for updates."""
+_ELEMENT = re.compile(r"[a-z][A-Za-z]{0,63}")
+_OPERATION = re.compile(r"\$[a-z][a-z\-]{1,63}")
+_FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,15 @@ class FhirClient:
 
     base_url: of the FHIR service, without query or user information.
     timeout_seconds: for connecting, for each read, and for a whole answer.
-    token: a bearer token, or a function that gives the present one before each request.
+    token: a bearer token, a function that gives the present one before each request, or what asks for one
+    by SMART Backend Services; that one is closed with the client.
     transport: replaces the network, for tests.
     report_system: of our own report identifier, where a site sets another: only such a report of ours
     can be withdrawn.
+    release: R4 or R5; documents are built as R4 and leave as what it says.
+    tls: how the server's certificate is verified, and which one is shown to it.
+    patience: how often a request is sent, and what is waited between.
+    search_by_get: for a server that takes no POST _search; its access log then holds identifiers.
 
     Every method raises Unreachable, Rejected (Absent when there is no such resource), Conflict or
     Malformed; those that write also raise ForbiddenStatus.
@@ -81,27 +88,26 @@ class FhirClient:
         base_url: str,
         *,
         timeout_seconds: float = 30.0,
-        token: str | Callable[[], str] | None = None,
+        token: str | Callable[[], str] | BackendServices | None = None,
         transport: httpx.BaseTransport | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
         report_system: str = REPORT_SYSTEM,
+        release: str = "R4",
+        tls: ssl.SSLContext | None = None,
+        patience: Patience | None = None,
+        search_by_get: bool = False,
     ) -> None:
-        try:
-            self._base = httpx.URL(base_url.rstrip("/"))
-        except httpx.InvalidURL:
-            raise Rejected("Expected the FHIR server's base URL; came something unreadable.") from None
-        if self._base.scheme not in {"http", "https"} or not self._base.host:
-            raise Rejected("Expected an http or https base URL of a FHIR server; came another kind.")
-        if self._base.userinfo or self._base.query or self._base.fragment:
-            raise Rejected("Expected a base URL without user, query or fragment; set the token on its own.")
-        self.base_url = str(self._base)
+        self._base = BaseUrl(base_url)
+        if release not in RELEASES:
+            raise Rejected("Expected FHIR release R4 or R5; came another.")
+        self.base_url = self._base.text
+        self.release = release
         self._token = token
-        self._timeout_seconds = timeout_seconds
-        self._max_body_bytes = max_body_bytes
         self._report_system = report_system
-        # trust_env: a proxy or netrc from the environment is not a configured peer.
-        self._http = httpx.Client(
-            timeout=timeout_seconds, transport=transport, follow_redirects=False, trust_env=False
+        self._patience = patience or Patience(budget_seconds=timeout_seconds)
+        self._search_by_get = search_by_get
+        self._wire = Wire(
+            timeout_seconds=timeout_seconds, transport=transport, max_body_bytes=max_body_bytes, tls=tls
         )
 
     def __enter__(self) -> FhirClient:
@@ -114,7 +120,9 @@ class FhirClient:
 
     def close(self) -> None:
         """Close the pool."""
-        self._http.close()
+        self._wire.close()
+        if isinstance(self._token, BackendServices):
+            self._token.close()
 
     def capabilities(self) -> Resource:
         """The server's CapabilityStatement."""
@@ -131,100 +139,120 @@ class FhirClient:
         path = self.relative(reference)
         kind = path.partition("/")[0]
         return self._read(
-            f"{path}/_history/{_checked(_ID, version, 'a version id')}", action=f"vread {kind}", expected=kind
+            f"{path}/_history/{_checked(ID, version, 'a version id')}", action=f"vread {kind}", expected=kind
         )
 
     def history(self, reference: str) -> list[Resource]:
         """The versions of a resource, newest first; a deletion has no resource and is left out."""
         path = self.relative(reference)
-        first = self._send("GET", f"{path}/_history", action="read history")
-        pages = self._pages(first[1], action="read history", kind=path.partition("/")[0])
+        first, _ = self._send("GET", f"{path}/_history", action="read history")
+        pages = self._pages(first, action="read history", kind=path.partition("/")[0])
         return [version for page in pages for version in page.matches]
 
-    def search(self, resource_type: str, params: Mapping[str, str]) -> list[Resource]:
+    def search(
+        self,
+        resource_type: str,
+        params: Mapping[str, str],
+        *,
+        elements: tuple[str, ...] = (),
+        count: int | None = None,
+    ) -> list[Resource]:
         """All matches of a search, over all its pages.
 
+        elements: only these of each match are asked for (_elements). count: matches on a page (_count).
         A lenient server may ignore a parameter: the caller checks each match itself.
         """
-        return [match for page in self.search_pages(resource_type, params) for match in page.matches]
+        pages = self.search_pages(resource_type, params, elements=elements, count=count)
+        return [match for page in pages for match in page.matches]
 
-    def search_pages(self, resource_type: str, params: Mapping[str, str]) -> Iterator[Page]:
+    def search_pages(
+        self,
+        resource_type: str,
+        params: Mapping[str, str],
+        *,
+        elements: tuple[str, ...] = (),
+        count: int | None = None,
+    ) -> Iterator[Page]:
         """The matches of a search a page at a time; the next is asked for when the caller goes on."""
-        kind = _checked(_TYPE, resource_type, "a resource type")
+        kind = _checked(TYPE, resource_type, "a resource type")
         action = f"search {kind}"
-        _, first, _ = self._send("POST", f"{kind}/_search", form=params, action=action)
+        form = dict(params)
+        if elements:
+            form["_elements"] = ",".join(_checked(_ELEMENT, name, "an element's name") for name in elements)
+        if count is not None:
+            form["_count"] = str(max(1, count))
+        if self._search_by_get:
+            first, _ = self._send("GET", f"{kind}?{urlencode(form)}", action=action)
+        else:
+            first, _ = self._send("POST", f"{kind}/_search", form=form, action=action)
         yield from self._pages(first, action=action, kind=kind)
 
     def create(self, resource: Resource, *, if_none_exist: str | None = None) -> Stored:
         """Create a resource, or find the one that if_none_exist (a search query) names."""
-        kind = _checked(_TYPE, str(resource.get("resourceType")), "a resource type")
+        kind = _checked(TYPE, str(resource.get("resourceType")), "a resource type")
         if if_none_exist is not None and not (if_none_exist and if_none_exist.isascii()):
             raise Rejected(f"create {kind}: expected a percent-encoded If-None-Exist query, came another.")
-        headers = {"If-None-Exist": if_none_exist} if if_none_exist else {}
-        status, answer, received = self._send(
-            "POST", kind, body=resource, headers=headers, action=f"create {kind}"
+        document, answer = self._send(
+            "POST",
+            kind,
+            body=resource,
+            headers={"If-None-Exist": if_none_exist} if if_none_exist else {},
+            action=f"create {kind}",
+            repeat=Repeat.CONDITIONAL if if_none_exist else Repeat.ONCE,
         )
-        return _stored(answer, received.get("location", ""), received.get("etag", ""), created=status == 201)
+        return _stored(document, answer)
 
     def update(self, resource: Resource, *, if_match: str) -> Stored:
         """Replace the version if_match of a resource; Conflict when another version is current."""
         path = self.relative(f"{resource.get('resourceType')}/{resource.get('id')}")
-        version = _checked(_ID, if_match, "the version to replace")
-        status, answer, received = self._send(
+        version = _checked(ID, if_match, "the version to replace")
+        document, answer = self._send(
             "PUT",
             path,
             body=resource,
             headers={"If-Match": f'W/"{version}"'},
             action=f"update {path.partition('/')[0]}",
+            repeat=Repeat.CONDITIONAL,
         )
-        return _stored(answer, received.get("location", ""), received.get("etag", ""), created=status == 201)
+        return _stored(document, answer)
 
-    def transaction(self, bundle: Resource) -> list[Stored]:
-        """Send a transaction Bundle; one Stored for each entry, in its order (FHIR R4 http.html#trules)."""
+    def transaction(
+        self, bundle: Resource, *, representation: bool = False, repeatable: bool = False
+    ) -> list[Stored]:
+        """Send a transaction Bundle; one Stored for each entry, in its order (FHIR R4 http.html#trules).
+
+        representation: ask for the stored resources in the answer; what entries read comes in any case.
+        repeatable: the caller knows that a second arrival changes nothing more, although an entry writes
+        unconditionally.
+        """
         if bundle.get("resourceType") != "Bundle" or bundle.get("type") != "transaction":
             raise Rejected("Expected a Bundle of type transaction; came another resource.")
-        _, answer, _ = self._send("POST", "", body=bundle, action="send transaction")
-        entries = answer.get("entry") if answer else None
-        if not isinstance(entries, list) or len(entries) != len(bundle.get("entry", [])):
-            raise Malformed("send transaction: expected one answer for each entry, came another number.")
-        stored = []
-        for entry in entries:
-            response = entry.get("response") if isinstance(entry, dict) else None
-            if not isinstance(response, dict):
-                raise Malformed("send transaction: expected entry.response in the answer, came none.")
-            stored.append(
-                _stored(
-                    entry.get("resource"),
-                    str(response.get("location", "")),
-                    str(response.get("etag", "")),
-                    created=str(response.get("status", "")).startswith("201"),
-                )
-            )
-        return stored
+        document, _ = self._send(
+            "POST",
+            "",
+            body=bundle,
+            headers={"Prefer": "return=representation"} if representation else {},
+            action="send transaction",
+            repeat=Repeat.CONDITIONAL if repeatable else repeat_of_transaction(bundle),
+        )
+        return stored_entries(bundle, document)
 
     def operation(self, reference: str, name: str, parameters: Resource) -> Resource:
         """The answer of an operation on one resource (FHIR R4 operations.html). name: with its dollar."""
         path = self.relative(reference)
         operation = _checked(_OPERATION, name, "an operation")
         action = f"call {operation}"
-        _, answer, _ = self._send("POST", f"{path}/{operation}", body=parameters, action=action)
+        answer, _ = self._send("POST", f"{path}/{operation}", body=parameters, action=action, repeat=Repeat.READ)
         if answer is None:
             raise Malformed(f"{action}: expected a resource, came none.")
         return answer
 
     def relative(self, reference: str) -> str:
-        """Type/id of a reference that lies on this server.
-
-        Raises Rejected for any other: a reference to another host is never followed.
-        """
-        text = reference.removeprefix(f"{self.base_url}/").partition("/_history/")[0]
-        kind, _, identity = text.partition("/")
-        if not (_TYPE.fullmatch(kind) and _ID.fullmatch(identity)):
-            raise Rejected("Expected a reference Type/id on the configured FHIR server; came another kind.")
-        return text
+        """Type/id of a reference that lies on this server; Rejected for any other."""
+        return self._base.relative(reference)
 
     def _read(self, path: str, *, action: str, expected: str) -> Resource:
-        _, resource, _ = self._send("GET", path, action=action)
+        resource, _ = self._send("GET", path, action=action)
         if resource is None or resource.get("resourceType") != expected:
             raise Malformed(f"{action}: expected a {expected}, came another resource or none.")
         return resource
@@ -234,34 +262,16 @@ class FhirClient:
         for _ in range(MAX_PAGES):
             if bundle is None or bundle.get("resourceType") != "Bundle":
                 raise Malformed(f"{action}: expected a Bundle, came another resource or none.")
-            link = _next_link(bundle)
-            yield Page(_matches(bundle, kind), is_last=link is None)
+            link = next_link(bundle)
+            yield Page(matches(bundle, kind), is_last=link is None)
             if link is None:
                 return
-            url = self._own_url(link, action=action)
+            url = self._base.page(link, action=action)
             if url in seen:
                 raise Malformed(f"{action}: expected another page, came a link back to one already read.")
             seen.add(url)
-            _, bundle, _ = self._send("GET", url, action=action)
+            bundle, _ = self._send("GET", url, action=action)
         raise Malformed(f"{action}: expected at most {MAX_PAGES} pages, came more. Narrow the search.")
-
-    def _own_url(self, link: str, *, action: str) -> str:
-        try:
-            url = httpx.URL(f"{self.base_url}/").join(link)
-        except httpx.InvalidURL:
-            raise Malformed(f"{action}: expected a readable link to the next page, came another.") from None
-        same_origin = (url.scheme, url.host, url.port) == (
-            self._base.scheme,
-            self._base.host,
-            self._base.port,
-        )
-        below = url.path == self._base.path or url.path.startswith(f"{self._base.path.rstrip('/')}/")
-        if not (same_origin and below) or url.userinfo or ".." in url.path.split("/"):
-            raise Malformed(
-                f"{action}: expected the next page below the configured base URL, came a link elsewhere. "
-                "It was not followed; make the server name its pages by the URL that is configured here."
-            )
-        return str(url)
 
     def _send(
         self,
@@ -272,58 +282,100 @@ class FhirClient:
         body: Resource | None = None,
         form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> tuple[int, Resource | None, httpx.Headers]:
-        """The only way out. Returns status, parsed body (None when empty) and headers of a 2xx answer."""
+        repeat: Repeat = Repeat.READ,
+    ) -> tuple[Resource | None, Answer]:
+        """The only way out. Returns the parsed body (None when empty) and the whole of a 2xx answer.
+
+        1. Make what leaves, and look at it.
+        2. Send it. An answer that cannot be used now, or none, is an error.
+        3. Wait and go back to 2 where a repetition does no harm and patience lasts.
+        4. A conflict after an attempt that may have been carried out may be with ourselves: nobody may take
+           it for a person's version.
+        """
+        content, sent = self._made(body, form, action=action)  # 1
+        sent |= headers or {}
+        url = path if path.startswith(self.base_url) else f"{self.base_url}/{path}".rstrip("/")
+        waits = self._patience.begin()
+        in_doubt = False
+        while True:
+            status = None
+            try:
+                answer = self._exchange(method, url, content, sent, action=action)  # 2
+                status = answer.status
+                return _document(answer, action=action), answer
+            except (Unreachable, Unreadable) as error:
+                asked = error.retry_after_seconds if isinstance(error, Unreachable) else None
+                if not (repeat.after(status) and waits.another(asked)):  # 3
+                    if isinstance(error, Unreadable) and repeat is not Repeat.READ:
+                        raise Unreachable(
+                            f"{action}: expected to be told what came of it, came something unreadable. "
+                            f"{Unreachable.next_step}"
+                        ) from None
+                    raise
+                in_doubt = in_doubt or status != TOO_MANY_REQUESTS
+            except Conflict:
+                if not in_doubt or repeat is Repeat.READ:
+                    raise
+                raise Unreachable(  # 4
+                    f"{action}: expected to be told what came of an earlier attempt, came a conflict. "
+                    "Read what stands there, then decide."
+                ) from None
+
+    def _made(
+        self, body: Resource | None, form: Mapping[str, str] | None, *, action: str
+    ) -> tuple[bytes | None, dict[str, str]]:
         # HAPI answers a repeated search from a cache of up to a minute unless told not to.
-        sent = {"Accept": JSON, "Accept-Encoding": "identity", "Cache-Control": "no-cache", **(headers or {})}
-        content: bytes | None = None
+        headers = {"Accept": JSON, "Cache-Control": "no-cache"}
         if body is not None:
-            content = _serialised(body, action=action)
+            content = _serialised(as_r5(body) if self.release == "R5" else body, action=action)
             # What is checked is what leaves, not the object it was made from.
             check_egress(json.loads(content), report_system=self._report_system)
-            sent |= {"Content-Type": JSON, "Prefer": "return=minimal"}
-        elif form is not None:
-            content = urlencode(form).encode("ascii")
-            sent |= {"Content-Type": "application/x-www-form-urlencoded", "Prefer": "handling=strict"}
-        if self._token is not None:
-            sent["Authorization"] = f"Bearer {self._token() if callable(self._token) else self._token}"
-        url = path if path.startswith(self.base_url) else f"{self.base_url}/{path}".rstrip("/")
-        deadline = time.monotonic() + self._timeout_seconds
-        try:
-            with self._http.stream(method, url, content=content, headers=sent) as response:
-                received = self._capped(response, deadline=deadline, action=action)
-        except (httpx.HTTPError, httpx.InvalidURL) as failure:
-            raise error_of_failure(failure, action=action) from None
-        if not response.is_success:
-            raise error_of_status(response.status_code, action=action, body=received)
-        return response.status_code, _parsed(received, action=action), response.headers
+            return content, headers | {"Content-Type": JSON, "Prefer": "return=minimal"}
+        if form is not None:
+            return urlencode(form).encode("ascii"), headers | {
+                "Content-Type": _FORM,
+                "Prefer": "handling=strict",
+            }
+        return None, headers
 
-    def _capped(self, response: httpx.Response, *, deadline: float, action: str) -> bytes:
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise Malformed(f"{action}: expected an answer without content coding, came a coded one.")
-        received = bytearray()
-        for chunk in response.iter_bytes():
-            received += chunk
-            if len(received) > self._max_body_bytes:
-                raise Malformed(f"{action}: expected at most {self._max_body_bytes} bytes, came more.")
-            if time.monotonic() > deadline:
-                raise Unreachable(
-                    f"{action}: expected the whole answer in {self._timeout_seconds:g} s, came a part. "
-                    f"{Unreachable.next_step}"
-                )
-        return bytes(received)
+    def _exchange(
+        self, method: str, url: str, content: bytes | None, headers: Mapping[str, str], *, action: str
+    ) -> Answer:
+        """One attempt; a token of SMART Backend Services that is refused is renewed and tried once more."""
+        services = self._token if isinstance(self._token, BackendServices) else None
+        while True:
+            token = self._bearer()
+            authorised = {"Authorization": f"Bearer {token}"} if token else {}
+            answer = self._wire.exchange(
+                method, url, action=action, headers={**headers, **authorised}, content=content
+            )
+            if answer.status != 401 or services is None:
+                return answer
+            services.drop(token)
+            services = None
+
+    def _bearer(self) -> str:
+        if isinstance(self._token, BackendServices):
+            return self._token.token()
+        return (self._token() if callable(self._token) else self._token) or ""
 
 
-def version_of(resource: Resource) -> str:
-    """meta.versionId; empty when there is none."""
-    meta = resource.get("meta")
-    version = meta.get("versionId") if isinstance(meta, dict) else None
-    return version if isinstance(version, str) else ""
+def _document(answer: Answer, *, action: str) -> Resource | None:
+    if not 200 <= answer.status < 300:
+        raise error_of_status(
+            answer.status,
+            action=action,
+            body=answer.body,
+            retry_after_seconds=retry_after_seconds(answer.headers),
+        )
+    return parsed(answer.body, action=action)
 
 
-def reference_of(resource: Resource) -> str:
-    """Type/id of a resource that a server gave."""
-    return f"{resource.get('resourceType')}/{resource.get('id')}"
+def _stored(document: Resource | None, answer: Answer) -> Stored:
+    headers = answer.headers
+    return stored(
+        document, headers.get("location", ""), headers.get("etag", ""), created=answer.status == 201
+    )
 
 
 def _checked(pattern: re.Pattern[str], value: str, what: str) -> str:
@@ -337,50 +389,3 @@ def _serialised(body: Resource, *, action: str) -> bytes:
         return json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except (TypeError, ValueError, RecursionError):
         raise Rejected(f"{action}: expected a resource that JSON can hold, came another object.") from None
-
-
-def _no_constant(_: str) -> NoReturn:
-    raise ValueError
-
-
-def _parsed(received: bytes, *, action: str) -> Resource | None:
-    if not received.strip():
-        return None
-    try:
-        document = json.loads(received, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise Malformed(f"{action}: expected {JSON}, came something unreadable.") from None
-    if not isinstance(document, dict):
-        raise Malformed(f"{action}: expected a JSON object, came another JSON value.")
-    return document
-
-
-def _matches(bundle: Resource, kind: str) -> list[Resource]:
-    entries = bundle.get("entry", [])
-    if not isinstance(entries, list):
-        raise Malformed("Expected Bundle.entry to be a list; came another JSON value.")
-    resources = []
-    for entry in entries:
-        resource = entry.get("resource") if isinstance(entry, dict) else None
-        if isinstance(resource, dict) and resource.get("resourceType") == kind:
-            resources.append(resource)
-    return resources
-
-
-def _next_link(bundle: Resource) -> str | None:
-    links = bundle.get("link", [])
-    for link in links if isinstance(links, list) else []:
-        if isinstance(link, dict) and link.get("relation") == "next" and isinstance(link.get("url"), str):
-            url: str = link["url"]
-            return url
-    return None
-
-
-def _stored(answer: object, location: str, etag: str, *, created: bool) -> Stored:
-    named = _LOCATION.search(location)
-    reference, version = (named[1], named[2] or "") if named else ("", "")
-    version = version or etag.removeprefix("W/").strip('"')
-    if isinstance(answer, dict) and isinstance(answer.get("id"), str):
-        reference = reference or reference_of(answer)
-        version = version or version_of(answer)
-    return Stored(reference=reference, version=version, created=created)

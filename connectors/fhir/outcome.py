@@ -87,15 +87,21 @@ _ELEMENT_PATH = re.compile(r"[A-Z][A-Za-z]{1,40}(?:\.[a-z][A-Za-z]{1,40}(?:\[\d{
 _MAX_ISSUES = 8
 
 
-def error_of_status(status: int, *, action: str, body: bytes) -> ExchangeError:
+def error_of_status(
+    status: int, *, action: str, body: bytes, retry_after_seconds: float | None = None
+) -> ExchangeError:
     """The error for an answer that is not 2xx.
 
     action: what was tried, without identifiers, for example "update DiagnosticReport".
+    retry_after_seconds: what the answer's Retry-After says; None when it says nothing.
     """
     kind = BY_STATUS.get(status) or BY_STATUS_CLASS.get(status // 100) or Malformed
     told = summary(body)
     hint = " A redirect is never followed: configure the URL it leads to." if status // 100 == 3 else ""
-    return kind(f"{action}: expected 2xx, came {status}{told and f' ({told})'}.{hint} {kind.next_step}")
+    words = f"{action}: expected 2xx, came {status}{told and f' ({told})'}.{hint} {kind.next_step}"
+    if issubclass(kind, Unreachable):
+        return kind(words, retry_after_seconds=retry_after_seconds)
+    return kind(words)
 
 
 def error_of_failure(failure: Exception, *, action: str) -> ExchangeError:

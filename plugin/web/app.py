@@ -14,7 +14,7 @@ from plugin.cases import CaseState
 from plugin.db import Database
 from plugin.intake import Intake
 from plugin.settings import Settings
-from plugin.web import audit, case, health, message, messages, notify, worklist
+from plugin.web import audit, case, health, jwks, message, messages, notify, worklist
 from plugin.web.forms import Refused
 from plugin.web.leaf import readable
 from plugin.web.parameters import BadQuery
@@ -79,6 +79,7 @@ def create_app(
     audit.register(app, database)
     health.register(app, database)
     notify.register(app, database, settings, noticed)
+    jwks.register(app, settings)
     app.before_request(_only_reading)
     app.after_request(_harden)
     app.register_error_handler(BadQuery, _bad_query)

@@ -1,0 +1,57 @@
+"""What `prelim doctor` says about the FHIR server: its release, how we show who we are, whose patients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from connectors.fhir.retrying import ONE_ATTEMPT
+from plugin.peers import fhir_client, fhir_keys
+from plugin.settings import SettingError, Settings
+
+VERSIONS = {"R4": ("4.0.", "4.3."), "R5": ("5.0.",)}
+"""Beginnings of CapabilityStatement.fhirVersion for each release; R4B (4.3) reads what is written as R4."""
+
+
+def examine_fhir(settings: Settings, *, timeout_seconds: float) -> str:
+    """Ask the server what it is. Raises SettingError and ExchangeError for what is wrong."""
+    if not settings.fhir_url:
+        if settings.shadow:
+            return "not set; nothing is sent in shadow mode"
+        raise SettingError("PRELIM_FHIR_URL is empty: drafts have nowhere to go.")
+    with fhir_client(settings, timeout_seconds=timeout_seconds, patience=ONE_ATTEMPT) as client:
+        statement = client.capabilities()
+    return "; ".join(
+        [
+            f"FHIR {_version(statement, settings.fhir_release)}",
+            _authentication(settings),
+            f"patients by {settings.fhir_patient_system}",
+            *_limits(statement),
+        ]
+    )
+
+
+def _version(statement: dict[str, Any], release: str) -> str:
+    version = str(statement.get("fhirVersion", ""))
+    wanted = VERSIONS[release]
+    if not f"{version}.".startswith(wanted):
+        named = " or ".join(start.rstrip(".") for start in wanted)
+        raise SettingError(
+            f"It speaks FHIR {version[:20] or 'of an unknown version'}; PRELIM_FHIR_RELEASE is {release} "
+            f"({named})."
+        )
+    return version
+
+
+def _authentication(settings: Settings) -> str:
+    keys = fhir_keys(settings)
+    if keys is not None:
+        key = keys.signing()
+        way = f"SMART Backend Services as {settings.fhir_client_id}, {key.algorithm} with key {key.kid}"
+    else:
+        way = "a fixed token" if settings.fhir_token else "no token"
+    return f"{way} and a certificate" if settings.fhir_certificate else way
+
+
+def _limits(_statement: dict[str, Any]) -> list[str]:
+    """What the server cannot do, a sentence each."""
+    return []

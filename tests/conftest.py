@@ -23,7 +23,7 @@ settings.register_profile(
 )
 settings.load_profile("prelim")
 
-PEER_FIXTURES = {"hapi_url", "orthanc_url", "dicomweb_url", "postgres_url"}
+PEER_FIXTURES = {"hapi_url", "keycloak", "orthanc_url", "dicomweb_url", "postgres_url"}
 CORPORA = state.ROOT.parent / "shared" / "corpora"
 
 
@@ -52,6 +52,12 @@ def _address(key: str) -> str:
 def hapi_url() -> str:
     """Base URL of a real HAPI FHIR R4 server; it is shared, so tests use identifiers of their own."""
     return _address("fhir")
+
+
+@pytest.fixture(scope="session")
+def keycloak() -> str:
+    """Root URL of a real Keycloak, the admin's name and password in it; tests add clients of their own."""
+    return _address("keycloak")
 
 
 @pytest.fixture(scope="session")

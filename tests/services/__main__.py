@@ -13,9 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tests.services import debian, fhir, orthanc, postgres, process, state
+from tests.services import debian, fhir, keycloak, orthanc, postgres, process, state
 
-PEERS: dict[str, ModuleType] = {"fhir": fhir, "orthanc": orthanc, "postgres": postgres}
+PEERS: dict[str, ModuleType] = {"fhir": fhir, "keycloak": keycloak, "orthanc": orthanc, "postgres": postgres}
 # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients to leave.
 POLITE_SIGNALS = {"postgres": signal.SIGINT}
 
@@ -48,8 +48,9 @@ def start() -> None:
     debian.install(
         [package for name in down for package in PEERS[name].missing_packages()], state.FOLDER / "apt.log"
     )
-    if "fhir" in down:
-        fhir.build(state.FOLDER / "fhir")
+    for name in ("fhir", "keycloak"):
+        if name in down:
+            PEERS[name].build(state.FOLDER / name)
     for name in down:
         _end(name, services)
         pid, addresses, log = PEERS[name].start(state.FOLDER / name)
@@ -81,7 +82,7 @@ def stop() -> None:
 
 def show(services: dict[str, Any]) -> None:
     """Print where the peers answer; the password stays in services.json."""
-    for key in ("fhir", "orthanc", "dicomweb", "postgres"):
+    for key in ("fhir", "keycloak", "orthanc", "dicomweb", "postgres"):
         address = services.get(key, "not started")
         shown = (
             address.partition("://")[0] + "://" + address.rpartition("@")[2] if "@" in address else address

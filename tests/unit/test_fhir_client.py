@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
+from urllib.parse import parse_qs
 
 import httpx
 import pytest
@@ -12,14 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.errors import Conflict, ExchangeError, Malformed, Rejected, Unreachable
-from connectors.fhir.client import FhirClient
+from connectors.fhir.client import FhirClient, Stored
+from connectors.fhir.egress import ForbiddenStatus
 from connectors.fhir.outcome import Absent, summary
+from connectors.fhir.retrying import ONE_ATTEMPT
 
 BASE = "http://fhir.test/r4"
 EMPTY = {"resourceType": "Bundle", "type": "searchset"}
 
 
 def client(answer: Callable[[httpx.Request], httpx.Response], **options: object) -> FhirClient:
+    options = {"patience": ONE_ATTEMPT, **options}
     return FhirClient(BASE, transport=httpx.MockTransport(answer), **options)  # type: ignore[arg-type]
 
 
@@ -311,3 +315,116 @@ def test_outcome_keeps_codes_and_places_only() -> None:
 def test_outcome_of_any_bytes_is_a_short_summary(body: bytes) -> None:
     """No body, however broken, breaks the error that reports it."""
     assert len(summary(body)) < 2000
+
+
+def transacting(*entries: dict[str, object], **asked: bool) -> tuple[list[Stored], httpx.Request]:
+    """A transaction that reads, searches and creates, answered with these entries."""
+    requests = [
+        {"request": {"method": "GET", "url": "Device/1"}},
+        {"request": {"method": "GET", "url": "Device?identifier=a"}},
+        {"request": {"method": "POST", "url": "Device"}, "resource": {"resourceType": "Device"}},
+    ]
+    sent = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200, json={**EMPTY, "type": "transaction-response", "entry": entries})
+
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": requests}
+    return client(answer).transaction(bundle, **asked), sent[0]
+
+
+DEVICE = {"resourceType": "Device", "id": "1", "meta": {"versionId": "7"}}
+FOUND = {**EMPTY, "id": "search-1", "entry": [{"resource": DEVICE}]}
+CREATED = {"status": "201 Created", "location": "Device/2/_history/1", "etag": 'W/"1"'}
+
+
+def test_a_transaction_gives_what_its_entries_read_and_wrote() -> None:
+    """A resource as it stands, what a search found as a Bundle that stands nowhere, and the new one."""
+    new = {"resourceType": "Device", "id": "2"}
+    stored, request = transacting(
+        {"response": {"status": "200 OK"}, "resource": DEVICE},
+        {"response": {"status": "200"}, "resource": FOUND},
+        {"response": CREATED, "resource": new},
+        representation=True,
+    )
+    assert stored == [
+        Stored("Device/1", "7", False, DEVICE),
+        Stored("", "", False, FOUND),
+        Stored("Device/2", "1", True, new),
+    ]
+    assert request.headers["Prefer"] == "return=representation"
+
+
+def test_a_transaction_asks_for_no_resources_unless_told() -> None:
+    """return=minimal, and no resource in what it gives; an entry that found nothing names nothing."""
+    nothing = {"response": {"status": "404 Not Found"}, "resource": {"resourceType": "OperationOutcome"}}
+    stored, request = transacting(nothing, {"response": {"status": "200"}}, {"response": CREATED})
+    assert stored == [Stored("", "", False), Stored("", "", False), Stored("Device/2", "1", True)]
+    assert request.headers["Prefer"] == "return=minimal"
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [("412 Precondition Failed", Conflict), ("400", Rejected), ("503", Unreachable)]
+)
+def test_a_refused_entry_is_no_success(status: str, expected: type[ExchangeError]) -> None:
+    """A server that treats a transaction as a batch answers 200 around a refusal."""
+    read = {"response": {"status": "200"}}
+    with pytest.raises(expected):
+        transacting(read, read, {"response": {"status": status}})
+
+
+def searched(**options: object) -> httpx.Request:
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json=EMPTY)
+
+    by_get = bool(options.pop("search_by_get", False))
+    client(answer, search_by_get=by_get).search("Patient", {"identifier": "urn:x|a b"}, **options)  # type: ignore[arg-type]
+    return asked[0]
+
+
+def test_a_search_names_elements_and_page_size() -> None:
+    """_elements and _count, beside what was asked for."""
+    body = parse_qs(searched(elements=("id", "status"), count=50).content.decode())
+    assert body == {"identifier": ["urn:x|a b"], "_elements": ["id,status"], "_count": ["50"]}
+
+
+def test_an_element_that_is_none_is_not_asked_for() -> None:
+    """A name is a name: nothing slips into the search by it."""
+    with pytest.raises(Rejected):
+        searched(elements=("id&status=final",))
+
+
+def test_a_server_without_post_search_is_searched_by_get() -> None:
+    """Only where the client was told so."""
+    request = searched(search_by_get=True)
+    assert (request.method, request.url.path) == ("GET", "/r4/Patient")
+    assert dict(request.url.params) == {"identifier": "urn:x|a b"}
+
+
+def test_a_document_for_r5_is_made_r5_before_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the conversion gives is what is checked and what leaves; R4 leaves as it is."""
+    sent = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(json.loads(request.content))
+        return httpx.Response(201)
+
+    def to_final(document: dict[str, object]) -> dict[str, object]:
+        return {**document, "status": "final"}
+
+    monkeypatch.setattr("connectors.fhir.client.as_r5", to_final)
+    with pytest.raises(ForbiddenStatus):
+        client(answer, release="R5").create({"resourceType": "Observation"})
+    client(answer, release="R4").create({"resourceType": "Observation"})
+    assert sent == [{"resourceType": "Observation"}]
+
+
+def test_another_release_is_refused() -> None:
+    """R4 or R5."""
+    with pytest.raises(Rejected):
+        FhirClient(BASE, release="R3")
+    assert FhirClient(BASE, release="R5").release == "R5"

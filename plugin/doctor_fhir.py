@@ -39,7 +39,7 @@ def _version(statement: dict[str, Any], release: str) -> str:
             f"It speaks FHIR {version[:20] or 'of an unknown version'}; PRELIM_FHIR_RELEASE is {release} "
             f"({named})."
         )
-    return version
+    return version[:20]
 
 
 def _authentication(settings: Settings) -> str:

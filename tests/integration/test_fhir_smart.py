@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -19,7 +18,6 @@ import httpx
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
-from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 from connectors.errors import Rejected
@@ -27,32 +25,11 @@ from connectors.fhir.auth import ASSERTION_TYPE, BackendServices, TokenRefused, 
 from connectors.fhir.client import FhirClient
 from connectors.fhir.keys import KeyFolder
 from tests.key_files import p384, rsa_key, write_key
+from tests.loopback_pages import Serving
 from tests.services.keycloak import REALM, SCOPE, root
 from tests.web_site import WebSite
 
 pytestmark = pytest.mark.services
-
-Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
-
-class _Quiet(WSGIRequestHandler):
-    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - the parent's word
-        pass
-
-
-class Serving:
-    """An application on loopback, on a thread of its own."""
-
-    def __init__(self, application: Application) -> None:
-        self._server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_Quiet)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
-        ).start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 class Admin:

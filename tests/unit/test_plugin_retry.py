@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from plugin.casework import Job, open_case
-from plugin.retry import LONGEST_SECONDS, delay_seconds, retry
+from plugin.retry import LONGEST_ASKED_SECONDS, LONGEST_SECONDS, delay_seconds, retry
 from plugin.settings import Settings
 from plugin.tables import AuditLeaf
 from tests.case_samples import Jobs, fresh_database, holds
@@ -45,3 +45,17 @@ def test_a_wait_is_a_job_in_the_same_transaction(tmp_path: Path) -> None:
             actions = session.scalars(sa.select(AuditLeaf.action).order_by(AuditLeaf.position)).all()
         assert actions == ["case.opened", "publish.waits"]
         assert holds(database)
+
+
+@pytest.mark.parametrize(
+    ("asked", "waited"),
+    [(None, 10.0), (9.0, 10.0), (11.0, 11.0), (3600.0, 3600.0), (3601.0, LONGEST_ASKED_SECONDS)],
+)
+def test_a_peer_that_asks_for_time_is_given_it(tmp_path: Path, asked: float | None, waited: float) -> None:
+    """At least what it asks for, up to an hour; never less than our own wait."""
+    jobs = Jobs()
+    with fresh_database(tmp_path) as database, database.write() as session:
+        case = open_case(session, "ACC1", "test", None, "order")
+        job = Job("publish", case.id, 3, 1)
+        retry(session, case, job, "It is away.", Settings(), jobs.enqueue, "test", asked_seconds=asked)
+    assert [job.delay_seconds for job in jobs.asked] == [waited]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from tests import conftest
-from tests.services import debian, orthanc, state
+from tests.services import debian, keycloak, orthanc, state
 from tests.services.__main__ import main
 
 
@@ -34,6 +34,19 @@ def test_orthanc_stays_on_this_machine(tmp_path: Path) -> None:
     told = orthanc.settings(tmp_path, 1)
     assert told["RemoteAccessAllowed"] is False
     assert told["DicomServerEnabled"] is False
+
+
+def test_keycloak_stays_on_this_machine(tmp_path: Path) -> None:
+    """It listens on loopback, keeps nothing, and its admin's password is not among its arguments."""
+    told = keycloak.command(tmp_path, 1)
+    assert "--http-host=127.0.0.1" in told
+    assert "--db=dev-mem" in told
+    assert not [word for word in told if "admin" in word or "password" in word]
+
+
+def test_keycloak_is_asked_without_the_admins_password() -> None:
+    """The address that is written down holds it; what is asked, and shown, does not."""
+    assert keycloak.root("http://prelim:secret@127.0.0.1:8080") == "http://127.0.0.1:8080"
 
 
 def fake_apt(folder: Path, policy: Path) -> dict[str, str]:

@@ -7,8 +7,8 @@ import ssl
 from connectors.errors import ExchangeError
 from connectors.fhir.auth import BackendServices
 from connectors.fhir.client import FhirClient
-from connectors.fhir.signing_keys import KeyFileError, KeyFolder
 from connectors.fhir.retrying import Patience
+from connectors.fhir.signing_keys import KeyFileError, KeyFolder
 from connectors.tls import TlsFileError, client_context
 from plugin.settings import SettingError, Settings
 

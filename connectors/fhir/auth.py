@@ -20,9 +20,9 @@ from urllib.parse import urlencode
 import httpx
 
 from connectors.errors import ExchangeError, Malformed, Rejected
-from connectors.fhir.signing_keys import KeyFolder, SigningKey
 from connectors.fhir.outcome import error_of_status
 from connectors.fhir.retrying import retry_after_seconds
+from connectors.fhir.signing_keys import KeyFolder, SigningKey
 from connectors.fhir.wire import Answer, Wire, on_loopback
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

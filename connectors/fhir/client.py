@@ -242,7 +242,9 @@ class FhirClient:
         path = self.relative(reference)
         operation = _checked(_OPERATION, name, "an operation")
         action = f"call {operation}"
-        answer, _ = self._send("POST", f"{path}/{operation}", body=parameters, action=action, repeat=Repeat.READ)
+        answer, _ = self._send(
+            "POST", f"{path}/{operation}", body=parameters, action=action, repeat=Repeat.READ
+        )
         if answer is None:
             raise Malformed(f"{action}: expected a resource, came none.")
         return answer

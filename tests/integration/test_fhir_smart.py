@@ -23,7 +23,7 @@ from werkzeug.wrappers import Request, Response
 from connectors.errors import Rejected
 from connectors.fhir.auth import ASSERTION_TYPE, BackendServices, TokenRefused, assertion
 from connectors.fhir.client import FhirClient
-from connectors.fhir.keys import KeyFolder
+from connectors.fhir.signing_keys import KeyFolder
 from tests.key_files import p384, rsa_key, write_key
 from tests.loopback_pages import Serving
 from tests.services.keycloak import REALM, SCOPE, root

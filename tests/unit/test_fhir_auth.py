@@ -29,8 +29,8 @@ from connectors.fhir.auth import (
     _token_of,
 )
 from connectors.fhir.client import FhirClient
-from connectors.fhir.keys import KeyFolder
 from connectors.fhir.retrying import ONE_ATTEMPT
+from connectors.fhir.signing_keys import KeyFolder
 from connectors.fhir.wire import Answer
 from tests.key_files import write_key
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwt
 from joserfc.jwk import KeySet, import_key
 
-from connectors.fhir.keys import KeyFileError, KeyFolder
+from connectors.fhir.signing_keys import KeyFileError, KeyFolder
 from tests.certificates import Authority
 from tests.key_files import p384, rsa_key, write_key
 

@@ -27,6 +27,8 @@ MAX_REFUSALS = 32
 """Searches of one look that may fail before it gives up."""
 MAX_CHANGES = 5000
 """Changes after which one look leaves the others to the next; a single instant is always taken whole."""
+MAX_WALKS = 5
+"""Times that the pages of one instant are followed while others write."""
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 """Where following begins when nothing was seen yet."""
 
@@ -109,42 +111,52 @@ def changed(
     in two calls, and none is skipped: a call ends only at the end, or past a whole instant.
 
     1. Ask for what changed from an instant on, in order.
-    2. Once a page goes past that instant, ask anew from the newest seen: counted pages would shift while
-       others write. Within one instant follow the server's pages.
-    3. Pages without order are followed to their end instead.
-    4. End at the last page, or after `limit` past the instant where the call began.
+    2. When the first page goes past that instant, ask anew from the newest on it: further pages are counted,
+       and shift while others write.
+    3. Otherwise, one instant fills more than a page or the server keeps no order: follow its pages, past
+       the instant or to the end, and again until that brings nothing new. Then ask for the next instant.
+    4. End at the end, or after `limit`, past the instant where the call began.
 
     Raises Malformed when the server answers older changes than were asked for, else as the client does.
     """
     systems = systems or IdentifierSystems()
     found: dict[tuple[str, str], Sighting] = {}
     begun = since or EARLIEST
-    start = begun - timedelta(seconds=overlap_seconds)
-    newest = start
+    start = newest = _whole(begun - timedelta(seconds=overlap_seconds))
+    walks = 0
     while True:
         # 1.
-        asked = {**params, "_lastUpdated": f"ge{_instant(start)}", "_sort": "_lastUpdated"}
-        ordered = True
-        for page in client.search_pages(kind, {**asked, **_ELEMENTS}):
+        known, pages, ordered = len(found), 0, True
+        asked = {**params, "_lastUpdated": f"ge{_instant(start)}", "_sort": "_lastUpdated", **_ELEMENTS}
+        for page in client.search_pages(kind, asked):
             seen = [sighting_of(resource, systems) for resource in page.matches]
-            times = [one.last_updated for one in seen if one.last_updated is not None]
+            times = [_whole(one.last_updated) for one in seen if one.last_updated is not None]
             if times and min(times) < start - _PRECISION:
                 raise Malformed(
                     f"search {kind}: expected what changed since a moment, came what changed before it. "
                     "The server ignores _lastUpdated: it cannot be followed."
                 )
             found |= {(one.reference, one.version): one for one in seen}
-            # 3.
             ordered = ordered and len(times) == len(seen) and times == sorted([start, *times])[1:]
             newest = max([newest, *times])
-            # 2.
-            if page.is_last or (ordered and newest > start):
+            pages += 1
+            if page.is_last or (ordered and max(times, default=start) > start):
                 break
+        # 2.
+        if pages == 1 and not page.is_last:
+            start, walks = newest, 0
+        # 3.
+        elif pages > 1:
+            walks += 1
+            if len(found) > known and walks < MAX_WALKS:
+                continue
+            if not page.is_last:
+                start, walks = start + _UNIT, 0
         # 4.
-        if page.is_last or (len(found) >= limit and newest > begun):
-            break
-        start = newest
-    return list(found.values()), max(begun, min(newest, datetime.now(UTC)))
+        if page.is_last:
+            return list(found.values()), max(begun, min(newest, datetime.now(UTC)))
+        if len(found) >= limit and start > begun:
+            return list(found.values()), min(start, datetime.now(UTC))
 
 
 class _Look:
@@ -207,10 +219,16 @@ def _updated(resource: Resource) -> datetime | None:
     return moment if moment.tzinfo else None
 
 
+def _whole(moment: datetime) -> datetime:
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
 def _instant(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 _ELEMENTS = {"_elements": "identifier,status", "_count": str(COUNT)}
+_UNIT = timedelta(milliseconds=1)
+"""Of the instants that are asked for."""
 _PRECISION = timedelta(seconds=1)
 """Some servers keep lastUpdated to the second."""

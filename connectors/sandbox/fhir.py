@@ -22,7 +22,7 @@ from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.wrappers import Request, Response
 
 from connectors.sandbox.fhir_page import resource_page
-from connectors.sandbox.fhir_search import Refusal
+from connectors.sandbox.fhir_search import Refusal, in_part
 from connectors.sandbox.fhir_store import FhirStore, Version
 from connectors.sandbox.fhir_subscriptions import FhirSubscriptions, capability
 
@@ -31,6 +31,19 @@ Resource = dict[str, Any]
 JSON = "application/fhir+json"
 MAX_BODY_BYTES = 16 * 2**20
 DEFAULT_PAGE = 50
+KINDS = (
+    "DiagnosticReport",
+    "ServiceRequest",
+    "ImagingStudy",
+    "Patient",
+    "Encounter",
+    "Practitioner",
+    "PractitionerRole",
+    "Subscription",
+    "Device",
+    "Provenance",
+)
+"""Types that the CapabilityStatement names; any other of R4 is stored too."""
 KEPT_SEARCHES = 64
 """Searches whose further pages are kept; an older one answers 410, as a real server's cache does."""
 
@@ -188,6 +201,8 @@ class FhirServer:
 
     def _search(self, kind: str, request: Request, params: list[tuple[str, str]]) -> Response:
         found = [version.resource for version in self.store.search(kind, params) if version.resource]
+        if elements := dict(params).get("_elements"):
+            found = [in_part(resource, elements) for resource in found]
         name = uuid.uuid4().hex
         with self._searches_lock:
             self._searches[name] = found
@@ -346,13 +361,12 @@ def _capabilities() -> Resource:
                             {"name": "identifier", "type": "token"},
                             {"name": "status", "type": "token"},
                             {"name": "patient", "type": "reference"},
+                            {"name": "based-on", "type": "reference"},
+                            {"name": "category", "type": "token"},
                         ],
                         **(capability() if kind == "Subscription" else {}),
                     }
-                    for kind in (
-                        *("DiagnosticReport", "Patient", "Practitioner", "Device", "Provenance"),
-                        *("ServiceRequest", "ImagingStudy", "Subscription"),
-                    )
+                    for kind in KINDS
                 ],
             }
         ],

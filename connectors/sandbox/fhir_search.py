@@ -8,6 +8,8 @@ from typing import Any
 
 Resource = dict[str, Any]
 
+SUBSETTED = {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "SUBSETTED"}
+
 
 class Refusal(Exception):
     """A request that the server does not carry out."""
@@ -32,7 +34,8 @@ def matcher(name: str, value: str) -> Callable[[Resource], bool]:
     """Whether a resource matches one parameter; Refusal for a parameter that this server does not know."""
     wanted = [unescaped(one) for one in split(value, ",")]
     if name == "_id":
-        return lambda resource: resource.get("id") in wanted
+        identities = frozenset(wanted)
+        return lambda resource: resource.get("id") in identities
     if name == "status":
         return lambda resource: resource.get("status") in wanted
     if name in {"category", "intent", "_tag"}:
@@ -41,11 +44,18 @@ def matcher(name: str, value: str) -> Callable[[Resource], bool]:
     if name == "url":
         return lambda resource: resource.get("channel", {}).get("endpoint") in wanted
     if name == "identifier":
-        wanted_tokens = tokens(value)
-        return lambda resource: any(_holds(resource, token) for token in wanted_tokens)
-    if name in {"patient", "subject", "target"}:
+        wanted_tokens = frozenset(tokens(value))
+        return lambda resource: any(
+            _tokens_of(identifier) & wanted_tokens for identifier in _identifiers(resource)
+        )
+    if name == "category":
+        wanted_codes = frozenset(tokens(value))
+        return lambda resource: any(
+            _coded(coding) & wanted_codes for coding in walk(resource.get("category")) if "code" in coding
+        )
+    if name in {"patient", "subject", "target", "based-on"}:
         ends = [one if "/" in one else f"Patient/{one}" for one in wanted]
-        element = "subject" if name == "patient" else name
+        element = {"patient": "subject", "based-on": "basedOn"}.get(name, name)
         return lambda resource: any(
             reference in ends or any(reference.endswith(f"/{end}") for end in ends)
             for reference in references(resource.get(element))
@@ -53,6 +63,14 @@ def matcher(name: str, value: str) -> Callable[[Resource], bool]:
     if name == "_lastUpdated":
         return _updated(value)
     raise Refusal(400, "not-supported", "Unknown search parameter.")
+
+
+def in_part(resource: Resource, elements: str) -> Resource:
+    """The elements of a resource that a search asks for, marked as a part (FHIR R4 search.html#elements)."""
+    wanted = {"resourceType", "id", "meta", *elements.split(",")}
+    part = {name: value for name, value in resource.items() if name in wanted}
+    tags = [*part.get("meta", {}).get("tag", []), SUBSETTED]
+    return {**part, "meta": {**part.get("meta", {}), "tag": tags}}
 
 
 def tokens(value: str) -> list[tuple[str | None, str]]:
@@ -112,12 +130,14 @@ def _identifiers(resource: Resource) -> list[Resource]:
     return identifiers if isinstance(identifiers, list) else [identifiers]
 
 
-def _holds(resource: Resource, token: tuple[str | None, str]) -> bool:
-    system, value = token
-    return any(
-        identifier.get("value") == value and (system is None or identifier.get("system", "") == system)
-        for identifier in _identifiers(resource)
-    )
+def _tokens_of(identifier: Resource) -> set[tuple[str | None, str]]:
+    """The tokens that find an identifier: with its system, and without one."""
+    value = str(identifier.get("value", ""))
+    return {(None, value), (str(identifier.get("system", "")), value)} if value else set()
+
+
+def _coded(coding: Resource) -> set[tuple[str | None, str]]:
+    return {(None, str(coding["code"])), (str(coding.get("system", "")), str(coding["code"]))}
 
 
 def _coded(resource: Resource, element: str, token: tuple[str | None, str]) -> bool:

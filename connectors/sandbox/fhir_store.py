@@ -67,6 +67,12 @@ class FhirStore:
             self._tell()
             return version, True
 
+    def load(self, identity: str, resource: Resource) -> Version:
+        """Store a resource unchecked, as a bulk import does: for filling the store with many."""
+        with self._lock:
+            self._journal.clear()
+            return self._append(str(resource.get("resourceType")), identity, dict(resource), method="PUT")
+
     def read(self, kind: str, identity: str) -> Version:
         """The current version."""
         versions = self._of(kind, identity)
@@ -117,10 +123,10 @@ class FhirStore:
             for name, value in params:
                 if name == "_sort" and value.lstrip("-") == "_lastUpdated":
                     newest_first = value.startswith("-")
-                elif name not in {"_count", "_format", "_total"}:
+                elif name not in {"_count", "_format", "_total", "_elements"}:
                     tests.append(matcher(name, value))
-                    if name == "identifier":
-                        found = self._candidates(kind, value)
+                    if name in {"identifier", "_id"}:
+                        found = self._candidates(kind, name, value)
                         candidates = (
                             found if candidates is None else {i: None for i in candidates if i in found}
                         )
@@ -265,10 +271,10 @@ class FhirStore:
             if local and (local[1], local[2]) not in self._versions:
                 raise Refusal(400, "not-found", "A reference names a resource that is not here.")
 
-    def _candidates(self, kind: str, value: str) -> dict[str, None]:
+    def _candidates(self, kind: str, name: str, value: str) -> dict[str, None]:
         found: dict[str, None] = {}
         for _, wanted in tokens(value):
-            found |= self._by_value.get((kind, wanted), {})
+            found |= {wanted: None} if name == "_id" else self._by_value.get((kind, wanted), {})
         return {identity: None for identity in found if (kind, identity) in self._versions}
 
 

@@ -305,7 +305,7 @@ def test_signature_as_a_new_report_is_read(client: FhirClient) -> None:
     signed = signoff(client, draft, known)
     assert signed is not None
     assert signed.source.endswith(f"DiagnosticReport/{stored['id']}")
-    assert (signed.signer, signed.text) == (ROSA, "Their words.")
+    assert (signed.signer, signed.text) == (SIGNER, "Their words.")
 
 
 def test_new_report_of_another_study_is_no_signoff(client: FhirClient) -> None:

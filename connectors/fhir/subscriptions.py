@@ -66,6 +66,9 @@ def ensure(
 ) -> Standing:
     """See that exactly one subscription of ours stands, as it is wanted now. Safe to repeat at any time.
 
+    Repeat it every few minutes: servers give up on an endpoint that was away for a while, and HAPI's
+    activation can write back an older version over a change made in the same second.
+
     endpoint: where the server reaches us; the name of what is wanted is added. secret: bearer token that
     notifications shall carry. mechanism: rest-hook or topic. release: R4 or R5.
 

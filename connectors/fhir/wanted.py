@@ -115,13 +115,11 @@ def subscription(wanted: Wanted, *, endpoint: str, secret: str, mechanism: str, 
 
 
 def _r5(wanted: Wanted, place: str, secret: str) -> Resource:
-    kind, _, query = wanted.criteria.partition("?")
-    pairs = [pair.partition("=") for pair in query.split("&") if pair]
+    pairs = [pair.partition("=") for pair in wanted.criteria.partition("?")[2].split("&") if pair]
     asked: Resource = {
         "topic": wanted.topic,
-        "filterBy": [
-            {"resourceType": kind, "filterParameter": name, "value": value} for name, _, value in pairs
-        ],
+        # Without filterBy.resourceType: the last door takes an object with that name for a resource.
+        "filterBy": [{"filterParameter": name, "value": value} for name, _, value in pairs],
         "channelType": {"system": CHANNEL_TYPE, "code": "rest-hook"},
         "endpoint": place,
         "heartbeatPeriod": HEARTBEAT_SECONDS,

@@ -119,29 +119,26 @@ def test_ensure_leaves_alone_what_stands(client: FhirClient) -> None:
     remove(client, wanted)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"endpoint": "http://127.0.0.1:9/elsewhere"}, {"secret": "another"}, {"criteria": True}, {"off": True}],
-    ids=lambda changes: next(iter(changes)),
-)
-def test_ensure_renews_what_asks_for_something_else(client: FhirClient, changes: dict[str, Any]) -> None:
-    """Another endpoint, secret or criteria, or one that was switched off: the same one, renewed."""
+@pytest.mark.parametrize("what", ["changed", "off"])
+def test_ensure_renews_what_no_longer_stands_as_it_is_wanted(client: FhirClient, what: str) -> None:
+    """Another endpoint, secret and criteria, or one that was switched off: the same one, renewed."""
     wanted, _ = a_kind()
     asked: dict[str, Any] = {"endpoint": "http://127.0.0.1:9/notify/fhir", "secret": SECRET}
     first = ensure(client, wanted, **asked)
-    if changes.pop("criteria", False):
-        wanted = dataclasses.replace(wanted, criteria=f"{wanted.criteria},another")
-    if changes.pop("off", False):
+    # HAPI's activation can write back the version it saw: a change meanwhile is mended by the next ensure.
+    assert until_active(client, wanted).active
+    if what == "off":
         assert remove(client, wanted)
         assert not remove(client, wanted)
-    again = ensure(client, wanted, **{**asked, **changes})
-    assert again.reference == first.reference
+    else:
+        wanted = dataclasses.replace(wanted, criteria=f"{wanted.criteria},another")
+        asked = {"endpoint": "http://127.0.0.1:9/elsewhere", "secret": "another"}
+    assert ensure(client, wanted, **asked).reference == first.reference
     assert until_active(client, wanted).active
     stored = client.read(first.reference)
     assert stored["criteria"] == wanted.criteria
-    if "endpoint" in changes:
-        assert stored["channel"]["endpoint"] == f"{changes['endpoint']}/reports"
-    assert stored["channel"]["header"] == [f"Authorization: Bearer {changes.get('secret', SECRET)}"]
+    assert stored["channel"]["endpoint"] == f"{asked['endpoint']}/reports"
+    assert stored["channel"]["header"] == [f"Authorization: Bearer {asked['secret']}"]
     remove(client, wanted)
 
 

@@ -369,3 +369,47 @@ def test_transaction_tells_of_each_report_once_and_of_nothing_rolled_back(
             httpx.post(sandbox.base_url, json=bundle, trust_env=False)
         sandbox.subscriptions.settle()
         assert receiver.calls.qsize() == 2
+
+
+@pytest.mark.parametrize("mechanism", ["rest-hook", "topic"])
+@pytest.mark.parametrize(
+    ("wanted", "told", "untold"),
+    [
+        (
+            REPORTS,
+            {"category": [{"coding": [{"system": "http://loinc.org", "code": "LP29684-5"}]}], **REPORT},
+            {"category": [{"coding": [{"code": "LAB"}]}], **REPORT},
+        ),
+        (
+            ORDERS,
+            {"resourceType": "ServiceRequest", "status": "revoked", "intent": "order", "subject": {}},
+            {"resourceType": "ServiceRequest", "status": "active", "intent": "proposal", "subject": {}},
+        ),
+        (
+            STUDIES,
+            {"resourceType": "ImagingStudy", "status": "available", "subject": {}},
+            {"resourceType": "ImagingStudy", "status": "registered", "subject": {}},
+        ),
+    ],
+    ids=["reports", "orders", "studies"],
+)
+def test_sandbox_tells_of_what_prelim_asks_for_and_of_nothing_else(
+    sandbox: FhirServer,
+    receiver: Receiver,  # noqa: F811 - the fixture
+    mechanism: str,
+    wanted: Wanted,
+    told: dict[str, Any],
+    untold: dict[str, Any],
+) -> None:
+    """A radiology report, a cancelled order, a study that is there; no laboratory, no proposal, no plan."""
+    named = {"display": "Somebody"}
+    with FhirClient(sandbox.base_url) as client:
+        ensure(client, wanted, endpoint=receiver.url, secret=SECRET, mechanism=mechanism)
+        sandbox.subscriptions.settle()
+        if mechanism == "topic":
+            assert receiver.next().read(sandbox.base_url).kind is Kind.HANDSHAKE
+        for resource in (untold, told):
+            write(sandbox.base_url, {**resource, **({"subject": named} if "subject" in resource else {})})
+        sandbox.subscriptions.settle()
+        assert receiver.next().read(sandbox.base_url).name == wanted.name
+        assert receiver.calls.empty()

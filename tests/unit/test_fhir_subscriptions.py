@@ -377,3 +377,22 @@ def test_subscription_elsewhere_is_not_asked(reference: str) -> None:
 
     client = FhirClient(BASE, transport=httpx.MockTransport(answer))
     assert missed(client, reference, 1, 1) is None
+
+
+@pytest.mark.parametrize("name", ["events", "$", "$Events", "$events/../x", "$events?x", "$" + "e" * 65])
+def test_operation_is_named_as_fhir_names_it(name: str) -> None:
+    """Anything else could lead to another place: nothing is sent."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise AssertionError(request.url)
+
+    client = FhirClient(BASE, transport=httpx.MockTransport(answer))
+    with pytest.raises(Rejected):
+        client.operation("Subscription/1", name, {"resourceType": "Parameters"})
+
+
+def test_operation_without_an_answer_is_malformed() -> None:
+    """Every operation of ours is a question."""
+    client = FhirClient(BASE, transport=httpx.MockTransport(lambda _: httpx.Response(204)))
+    with pytest.raises(Malformed):
+        client.operation("Subscription/1", "$events", {"resourceType": "Parameters"})

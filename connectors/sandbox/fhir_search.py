@@ -51,7 +51,7 @@ def matcher(name: str, value: str) -> Callable[[Resource], bool]:
     if name == "category":
         wanted_codes = frozenset(tokens(value))
         return lambda resource: any(
-            _coded(coding) & wanted_codes for coding in walk(resource.get("category")) if "code" in coding
+            _tokens_of_coding(coding) & wanted_codes for coding in walk(resource.get("category")) if "code" in coding
         )
     if name in {"patient", "subject", "target", "based-on"}:
         ends = [one if "/" in one else f"Patient/{one}" for one in wanted]
@@ -136,7 +136,7 @@ def _tokens_of(identifier: Resource) -> set[tuple[str | None, str]]:
     return {(None, value), (str(identifier.get("system", "")), value)} if value else set()
 
 
-def _coded(coding: Resource) -> set[tuple[str | None, str]]:
+def _tokens_of_coding(coding: Resource) -> set[tuple[str | None, str]]:
     return {(None, str(coding["code"])), (str(coding.get("system", "")), str(coding["code"]))}
 
 

@@ -51,8 +51,8 @@ class IdentifierSystems:
         if len(system) > MAX_SYSTEM:
             return None
         shape = "(.*?)".join(re.escape(part) for part in self.patient.split("{authority}")).rstrip(":")
-        named = re.fullmatch(f"{shape}:*", system) or re.fullmatch(r"urn:oid:(.*)", system)
-        candidates = [unquote(named[1])] if named and named.groups() else []
+        readings = (re.fullmatch(f"{shape}:*", system), re.fullmatch(r"urn:oid:(.*)", system))
+        candidates = [unquote(named[1]) for named in readings if named and named.groups()]
         # What is read is believed only when it would be written so.
         for authority in (*candidates, ""):
             if system and self.of_patient(Patient("", authority)) == system:

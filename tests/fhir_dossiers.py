@@ -68,6 +68,7 @@ REPORT: Resource = {
         {"type": {"coding": [{"code": "ACSN"}]}, "system": "urn:prelim:accession", "value": "A1"},
     ],
     "status": "final",
+    "code": {"text": "Chest"},
     "subject": {"reference": "Patient/1"},
     "imagingStudy": [{"identifier": {"system": "urn:dicom:uid", "value": "urn:oid:1.2.840.1"}}],
     "resultsInterpreter": [{"reference": "Practitioner/7"}],

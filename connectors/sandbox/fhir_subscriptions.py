@@ -136,7 +136,7 @@ class FhirSubscriptions:
         with self._lock:
             if version.kind == "Subscription":
                 self._follow(version)
-            elif version.resource is not None:
+            else:
                 for followed in self._followed.values():
                     if followed.resource["status"] == "active" and followed.kind == version.kind:
                         self._match(followed, version)

@@ -145,6 +145,7 @@ class Server:
         self.held = {one["id"]: one for one in held}
         self.knows = {"Subscription": {}, **knows}
         self.written: list[tuple[str, str]] = []
+        self.conditions: list[str | None] = []
         self.refuse: dict[str, list[int]] = {}
         """Statuses that the next requests of a method to a path's last step are answered with."""
 
@@ -166,6 +167,7 @@ class Server:
             resource["meta"] = {**resource["meta"], "versionId": str(version)}
             self.held[identity] = resource
             self.written.append((request.method, identity))
+            self.conditions.append(request.headers.get("If-None-Exist") or request.headers.get("If-Match"))
             location = f"{BASE}/Subscription/{identity}/_history/{version}"
             return httpx.Response(201, headers={"Location": location})
         return httpx.Response(200, json=self.held[step])
@@ -240,6 +242,15 @@ def test_first_of_several_stays() -> None:
     assert ensure(server.client, REPORTS, **ASKED).reference == "Subscription/2"
     assert server.written == [("PUT", "10")]
     assert server.held["10"]["status"] == "off"
+
+
+def test_every_write_has_its_condition() -> None:
+    """Created only while there is none, replaced only in the version that was looked at."""
+    server = Server()
+    ensure(server.client, REPORTS, **ASKED)
+    ensure(server.client, REPORTS, **{**ASKED, "secret": "other"})
+    remove(server.client, REPORTS)
+    assert server.conditions == ["_tag=urn%3Aprelim%3Asubscription%7Creports", 'W/"1"', 'W/"2"']
 
 
 def test_subscriptions_of_others_are_left_alone() -> None:

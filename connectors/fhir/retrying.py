@@ -49,10 +49,12 @@ class Patience:
     first_seconds: float = 0.25
     """The longest first wait; each further one may be twice as long."""
     budget_seconds: float = 30.0
-    """All waits of one request together at most."""
+    """No attempt begins later than this after the first failure: waits, and what further attempts took."""
     jitter: Callable[[], float] = random.random
     """From 0 to 1: that part of the longest wait is waited, so that clients do not all come at once."""
     sleep: Callable[[float], object] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    """Seconds that only go forward."""
 
     def begin(self) -> Waits:
         """The waits of one request."""
@@ -65,7 +67,8 @@ class Waits:
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
         self._failures = 0
-        self._waited_seconds = 0.0
+        self._failed_at = 0.0
+        """When the first attempt had failed, by the clock."""
 
     def another(self, retry_after_seconds: float | None) -> bool:
         """Wait, and say that the request may be sent again; or say at once that it may not.
@@ -74,14 +77,15 @@ class Waits:
         budget is not begun.
         """
         patience = self._patience
+        now = patience.clock()
+        self._failed_at = self._failed_at if self._failures else now
         self._failures += 1
         if self._failures >= patience.attempts:
             return False
         longest = patience.first_seconds * 2.0 ** (self._failures - 1)
         wait = longest * patience.jitter() + (retry_after_seconds or 0.0)
-        if wait > patience.budget_seconds - self._waited_seconds:
+        if wait > patience.budget_seconds - (now - self._failed_at):
             return False
-        self._waited_seconds += wait
         patience.sleep(wait)
         return True
 

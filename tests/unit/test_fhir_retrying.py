@@ -29,15 +29,22 @@ class Peer:
         self.answers = list(answers)
         self.asked = 0
         self.waited: list[float] = []
+        self.at = 0.0
+        self.takes_seconds = 0.0
         patience = {"attempts": 4, "first_seconds": 1.0, "jitter": lambda: 1.0, **patience}
         self.client = FhirClient(
             BASE,
             transport=httpx.MockTransport(self._answer),
-            patience=Patience(sleep=self.waited.append, **patience),
+            patience=Patience(sleep=self._sleep, clock=lambda: self.at, **patience),
         )
+
+    def _sleep(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        self.at += seconds
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.asked += 1
+        self.at += self.takes_seconds
         answer = self.answers.pop(0)
         if isinstance(answer, int):
             return httpx.Response(answer, json=PATIENT if answer == 200 else None)
@@ -173,12 +180,22 @@ def test_waits_double_and_are_jittered() -> None:
 
 
 @pytest.mark.parametrize(("budget", "waited"), [(3.0, [1.0, 2.0]), (2.99, [1.0])])
-def test_all_waits_of_a_request_have_one_budget(budget: float, waited: list[float]) -> None:
+def test_the_waits_of_a_request_have_one_budget(budget: float, waited: list[float]) -> None:
     """1 and 2 s fit in 3 s, not in a hair less."""
     peer = Peer(503, 503, 503, 503, budget_seconds=budget)
     with pytest.raises(Unreachable):
         peer.client.read("Patient/1")
     assert peer.waited == waited
+
+
+@pytest.mark.parametrize(("takes", "asked"), [(9.0, 2), (8.0, 3)])
+def test_a_server_that_hangs_is_not_waited_for_again_and_again(takes: float, asked: int) -> None:
+    """What further attempts take counts as well: 1 s, 8 s and 2 s fit in 11 s, 1 s, 9 s and 2 s do not."""
+    peer = Peer(*[httpx.ReadTimeout] * 4, budget_seconds=11.0)
+    peer.takes_seconds = takes
+    with pytest.raises(Unreachable):
+        peer.client.read("Patient/1")
+    assert peer.asked == asked
 
 
 def test_the_budget_of_a_client_is_its_time_out() -> None:

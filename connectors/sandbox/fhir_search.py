@@ -48,11 +48,6 @@ def matcher(name: str, value: str) -> Callable[[Resource], bool]:
         return lambda resource: any(
             _tokens_of(identifier) & wanted_tokens for identifier in _identifiers(resource)
         )
-    if name == "category":
-        wanted_codes = frozenset(tokens(value))
-        return lambda resource: any(
-            _tokens_of_coding(coding) & wanted_codes for coding in walk(resource.get("category")) if "code" in coding
-        )
     if name in {"patient", "subject", "target", "based-on"}:
         ends = [one if "/" in one else f"Patient/{one}" for one in wanted]
         element = {"patient": "subject", "based-on": "basedOn"}.get(name, name)
@@ -134,10 +129,6 @@ def _tokens_of(identifier: Resource) -> set[tuple[str | None, str]]:
     """The tokens that find an identifier: with its system, and without one."""
     value = str(identifier.get("value", ""))
     return {(None, value), (str(identifier.get("system", "")), value)} if value else set()
-
-
-def _tokens_of_coding(coding: Resource) -> set[tuple[str | None, str]]:
-    return {(None, str(coding["code"])), (str(coding.get("system", "")), str(coding["code"]))}
 
 
 def _coded(resource: Resource, element: str, token: tuple[str | None, str]) -> bool:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
+from connectors.exchange import OrderAction
+from connectors.fhir.client import FhirClient
+from connectors.fhir.identifiers import IdentifierSystems
 from plugin.casework import Job, open_case
+from plugin.publishing import Publishing
 from plugin.retry import LONGEST_ASKED_SECONDS, LONGEST_SECONDS, delay_seconds, retry
 from plugin.settings import Settings
 from plugin.tables import AuditLeaf
+from plugin.withdrawing import Withdrawing
 from tests.case_samples import Jobs, fresh_database, holds
+from tests.web_site import WebSite
 
 
 @pytest.mark.parametrize(("attempt", "wait"), [(0, 5), (1, 10), (2, 20), (5, 160), (6, 300), (7, 300)])
@@ -59,3 +66,23 @@ def test_a_peer_that_asks_for_time_is_given_it(tmp_path: Path, asked: float | No
         job = Job("publish", case.id, 3, 1)
         retry(session, case, job, "It is away.", Settings(), jobs.enqueue, "test", asked_seconds=asked)
     assert [job.delay_seconds for job in jobs.asked] == [waited]
+
+
+@pytest.mark.parametrize("kind", ["publish", "withdraw"])
+def test_what_a_fhir_server_asks_for_is_waited_for_durably(tmp_path: Path, kind: str) -> None:
+    """Its Retry-After, too long for the client to wait, becomes the delay of the next job."""
+    throttling = httpx.MockTransport(lambda _: httpx.Response(429, headers={"Retry-After": "400"}))
+    site = WebSite(tmp_path)
+
+    def take(_: object, job: Job) -> None:
+        site.jobs.append(job)
+
+    with FhirClient("http://fhir.test/r4", transport=throttling) as server:
+        words = (site.settings, site.database, take, server, IdentifierSystems())
+        if kind == "publish":
+            Publishing(*words).publish(site.drafted("A1"), 1, 0)
+        else:
+            case_id = site.published("A1")
+            site.order("A1", OrderAction.CANCEL)
+            Withdrawing(*words).withdraw(case_id, 1, 0)
+    assert (site.jobs[-1].kind, site.jobs[-1].delay_seconds) == (kind, 400.0)

@@ -10,29 +10,30 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC
-from importlib.resources import files
+from io import BytesIO
+from typing import Any, cast
 
-from fontTools.ttLib import TTFont
 from fpdf import FPDF
+from fpdf.fonts import TTFFont
 
 from connectors.errors import Rejected
 from connectors.exchange import DraftReport
+from connectors.pdf_fonts import KOREAN, LATIN, fonts_for, glyphs
 
 BANNER = "AI draft, not signed"
 """On every page: a page that is torn off, printed or faxed must still say it."""
 
-_MARGIN_MM, _LINE_MM, _TEXT_POINTS = 18, 5.5, 10.5
+_MARGIN_MM, _LINE_MM = 18, 5.5
+_TEXT_POINTS, _HEADING_POINTS = 10.5, 12.5
+_ALWAYS = f"{BANNER} · page 0123456789"
+"""What stands on every page, whatever the draft says."""
 _BREAKS = re.compile("\r\n|[\r\n\x0b\x0c\x85\u2028\u2029]")
 _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")
 """Where a line may break or join: they change no word, and fonts need not have them."""
 _JAMO = re.compile("[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]")
 """Korean letters that NFC could not compose to syllables: they need shaping."""
-_FONTS = {
-    "latin": ("fontpkg_noto_sans", "files/NotoSans[wdth,wght].ttf"),
-    "korean": ("pylopdf_fonts_ko", "NotoSansKR-Regular.otf"),
-}
 
 
 class Unprintable(Rejected):
@@ -47,19 +48,20 @@ def report_pdf(draft: DraftReport) -> bytes:
     The same draft gives the same bytes: the only time in it is when the draft was written.
     Raises Unprintable, which names the characters and never quotes the text.
     """
-    page = _Page(_footer(draft))
+    told = [(_TEXT_POINTS, f"{label}: {value}") for label, value in _particulars(draft) if value]
+    told += [(0, ""), (_TEXT_POINTS, draft.notice)]
+    for title, text in draft.sections:
+        told += [(0, ""), (_HEADING_POINTS, title), (_TEXT_POINTS, text)]
+    paragraphs = [(points, printable(text)) for points, text in told]
+    page = _Page(printable(_footer(draft)), {c for _, text in paragraphs for c in text})
     page.set_creation_date(draft.issued_at.astimezone(UTC))
     page.set_title(BANNER)
     page.add_page()
-    for label, value in _particulars(draft):
-        if value:
-            page.paragraph(f"{label}: {value}")
-    page.gap()
-    page.paragraph(draft.notice)
-    for title, text in draft.sections:
-        page.gap()
-        page.heading(title)
-        page.paragraph(text)
+    for points, text in paragraphs:
+        if points:
+            page.paragraph(text, points)
+        else:
+            page.gap()
     return bytes(page.output())
 
 
@@ -90,20 +92,28 @@ def _footer(draft: DraftReport) -> str:
 class _Page(FPDF):
     """A4 pages with banner and footer."""
 
-    def __init__(self, footer: str) -> None:
+    def __init__(self, footer: str, characters: Iterable[str]) -> None:
         super().__init__(format="A4")
-        self._footer = printable(footer)
+        self._footer = footer
         # "{nb}" is text of a report here, not the number of pages.
         self.str_alias_nb_pages = ""
-        for name in _FONTS:
-            self.add_font(name, fname=_path(name))
-        self.set_fallback_fonts(["korean"], exact_match=False)
+        fonts = fonts_for({*characters, *footer, *_ALWAYS} - {"\n"})
+        for name, file in fonts.items():
+            self._add(name, file)
+        if KOREAN in fonts:
+            self.set_fallback_fonts([KOREAN], exact_match=False)
         self.set_margins(_MARGIN_MM, _MARGIN_MM, _MARGIN_MM)
         self.set_auto_page_break(True, margin=_MARGIN_MM + _LINE_MM)
 
+    def _add(self, name: str, file: bytes) -> None:
+        """Add a font; `add_font` takes files on a disk only, and ours are made in memory."""
+        self.fonts[name] = font = TTFFont(self, cast(Any, BytesIO(file)), name, "")
+        if font.is_cff and font.is_cid_keyed:
+            self._set_min_pdf_version("1.6")
+
     def header(self) -> None:
         """The banner; FPDF calls this at the top of each page."""
-        self.set_font("latin", size=13)
+        self.set_font(LATIN, size=13)
         self.set_fill_color(255, 214, 102)
         self.cell(0, 10, BANNER, align="C", fill=True, new_x="LMARGIN", new_y="NEXT")
         self.ln(4)
@@ -111,17 +121,13 @@ class _Page(FPDF):
     def footer(self) -> None:
         """Whose page it is and which; FPDF calls this at the bottom of each page."""
         self.set_y(-_MARGIN_MM)
-        self.set_font("latin", size=8)
+        self.set_font(LATIN, size=8)
         self.cell(0, _LINE_MM, f"{self._footer} · page {self.page_no()}", align="C")
 
-    def paragraph(self, text: str, points: float = _TEXT_POINTS) -> None:
-        """Text over as many lines and pages as it takes."""
-        self.set_font("latin", size=points)
-        self.multi_cell(0, _LINE_MM, printable(text), align="L", new_x="LMARGIN", new_y="NEXT")
-
-    def heading(self, title: str) -> None:
-        """The title of a section."""
-        self.paragraph(title, _TEXT_POINTS + 2)
+    def paragraph(self, text: str, points: float) -> None:
+        """Printable text over as many lines and pages as it takes."""
+        self.set_font(LATIN, size=points)
+        self.multi_cell(0, _LINE_MM, text, align="L", new_x="LMARGIN", new_y="NEXT")
 
     def gap(self) -> None:
         """An empty line."""
@@ -140,22 +146,12 @@ def printable(text: str) -> str:
     return plain
 
 
+@functools.lru_cache(maxsize=65536)
 def _can_be_set(character: str) -> bool:
     """Whether a glyph of its own, set from left to right, shows this character as it should be."""
     return (
         unicodedata.category(character) not in {"Mn", "Mc", "Me", "Cf", "Cs", "Co", "Cn"}
         and unicodedata.bidirectional(character) not in {"R", "AL", "AN"}
         and not _JAMO.match(character)
-        and any(ord(character) in _glyphs(name) for name in _FONTS)
+        and any(ord(character) in glyphs(name) for name in (LATIN, KOREAN))
     )
-
-
-def _path(name: str) -> str:
-    package, file = _FONTS[name]
-    return str(files(package) / file)
-
-
-@functools.cache
-def _glyphs(name: str) -> frozenset[int]:
-    with TTFont(_path(name), lazy=True) as font:
-        return frozenset(font.getBestCmap())

@@ -1,10 +1,10 @@
 """The fonts of a PDF: Noto Sans and Noto Sans KR, cut down once to what is set with them.
 
-Parsing the whole fonts takes longer than all the rest of a document. So each is cut once in a process: layout
-tables and variable axes go, which nothing here uses, and beside the whole alphabet there is a small cut with the
-letters and signs of Western and Central Europe, in which nearly every draft can be set. The Korean font gives the
-signs that the other lacks; whole, it is read by drafts in Korean only, for its cut would take seconds. The shapes
-are the fonts' own.
+Parsing the whole fonts takes longer than all the rest of a document. So each is cut once in a process:
+layout tables and variable axes go, which nothing here uses, and beside the whole alphabet there is a small
+cut with the letters and signs of Western and Central Europe, in which nearly every draft can be set. The
+Korean font gives the signs that the other lacks; whole, it is read by drafts in Korean only, for its cut
+would take seconds. The shapes are the fonts' own.
 """
 
 from __future__ import annotations

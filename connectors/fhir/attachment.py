@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 import unicodedata
 from html import escape, unescape
@@ -13,6 +14,8 @@ from connectors.exchange import DraftReport
 
 MAX_TEXT_BYTES = 2 * 2**20
 """Of one presentedForm after base64; a longer one is not read as report text."""
+HTML, PDF = "text/html", "application/pdf"
+"""Media types of the forms in which a draft is written."""
 HTML_TYPES = frozenset({"text/html", "application/xhtml", "application/xhtml+xml"})
 PLAIN_TYPES = frozenset({"text/plain", "text"})
 
@@ -46,6 +49,23 @@ def page(draft: DraftReport) -> bytes:
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"/>'
         f"<title>{title}</title></head><body>{_body(draft)}</body></html>"
     ).encode()
+
+
+def form_of(media_type: str, document: bytes, *, title: str, created: str) -> dict[str, Any]:
+    """A presentedForm of the whole document, with size and SHA-1 (FHIR R4 datatypes.html#attachment).
+
+    created: an instant.
+    """
+    digest = hashlib.sha1(document, usedforsecurity=False).digest()
+    return {
+        "contentType": media_type,
+        "language": "en",
+        "data": base64.b64encode(document).decode("ascii"),
+        "size": len(document),
+        "hash": base64.b64encode(digest).decode("ascii"),
+        "title": title,
+        "creation": created,
+    }
 
 
 def narrative_under(sentence: str, div: str) -> str:

@@ -8,6 +8,7 @@ from connectors.errors import Conflict, Rejected
 from connectors.exchange import DraftReport, DraftStatus, PublishedReport, ReportStatus
 from connectors.fhir.client import FhirClient, Stored, reference_of, version_of
 from connectors.fhir.egress import labelled
+from connectors.fhir.findings import findings_of
 from connectors.fhir.identifiers import IdentifierSystems, values_of
 from connectors.fhir.ours import draft_numbers, step_of, withdrawn_numbers
 from connectors.fhir.outcome import Absent
@@ -69,7 +70,10 @@ def publish(
             f"Expected no final report of this accession yet, came one. {HumanVersion.next_step}"
         )
     # 4.
-    if base != known:
+    if base is not None and current is not None:
+        superseded = findings_of(client, current)
+        bundle = draft_bundle(draft, systems=systems, known=base, superseded=superseded)
+    elif base != known:
         bundle = draft_bundle(draft, systems=systems, known=base)
     stored = client.transaction(bundle)[_REPORT_ENTRY]
     # 5.

@@ -2,8 +2,8 @@
 
 Nothing machine-written may become final without a human, so the check is made on the very document
 that is sent, whatever built it, and walks every nesting: Bundle entries, contained resources,
-Parameters. One thing beside drafts may leave: the withdrawal of a report of our own, over the very
-version that was looked at.
+Parameters. One thing beside drafts may leave: the withdrawal of a report or finding of our own, over the
+very version that was looked at.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ CLOSING_STATUSES = frozenset({"final", "amended", "corrected", "appended"})
 """Statuses that say a human verified the content (FHIR R4 DiagnosticReportStatus, ObservationStatus)."""
 BUNDLE_METHODS = frozenset({"GET", "POST", "PUT"})
 """PATCH could set a status that this check cannot see, and DELETE leaves no words to read: neither leaves."""
+OBSERVATION_STATUSES = WITHDRAWAL_STATUSES | {DraftStatus.PRELIMINARY.value}
+"""What a finding of a draft can be: R4 has no partial for an Observation."""
 REPORT_SYSTEM = IdentifierSystems().report
 
 _ETAG = re.compile(r'W/"[A-Za-z0-9\-.]{1,64}"')
@@ -128,6 +130,11 @@ def _check_resource(node: dict[str, Any]) -> None:
             "Expected every DiagnosticReport to leave as preliminary or partial, or as the withdrawal of a "
             "named version of ours; came one with another status or none, so nothing was sent."
         )
+    if kind == "observation" and not (isinstance(status, str) and status in OBSERVATION_STATUSES):
+        raise ForbiddenStatus(
+            "Expected every Observation to leave as preliminary, cancelled or entered-in-error; came one with "
+            "another status or none, so nothing was sent."
+        )
     if isinstance(status, str) and status.strip().casefold() in CLOSING_STATUSES:
         raise ForbiddenStatus(
             "Expected no resource with a final, amended, corrected or appended status; came one, "
@@ -146,9 +153,10 @@ def _check_bundle_request(node: dict[str, Any]) -> None:
         )
     resource = node.get("resource")
     kind = str(resource.get("resourceType") if isinstance(resource, dict) else "").strip().casefold()
-    reports = kind == "diagnosticreport" or "diagnosticreport" in str(request.get("url", "")).casefold()
-    if method == "PUT" and reports and not request.get("ifMatch"):
+    url = str(request.get("url", "")).casefold()
+    guarded = any(kind == name or name in url for name in ("diagnosticreport", "observation"))
+    if method == "PUT" and guarded and not request.get("ifMatch"):
         raise ForbiddenStatus(
-            "Expected every update of a DiagnosticReport to name the version it replaces (ifMatch); "
-            "came one without, so nothing was sent."
+            "Expected every update of a DiagnosticReport or Observation to name the version it replaces "
+            "(ifMatch); came one without, so nothing was sent."
         )

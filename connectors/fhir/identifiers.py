@@ -36,6 +36,11 @@ class IdentifierSystems:
     """Of our own report identifier, the case's id: what makes a repeated write one report."""
     device: str = "urn:prelim:device"
     prompt: str = "urn:prelim:prompt"
+    model_card: str = "urn:prelim:model-card"
+    """Of the model card of weights, by their SHA-256."""
+    visit: str = "urn:prelim:visit"
+    observation: str = "urn:prelim:finding"
+    """Of one finding of one draft, as case/number/finding/side: what makes a repeated write one finding."""
     draft: str = "urn:prelim:draft"
     """System of the meta.tag that says which draft a version holds."""
 

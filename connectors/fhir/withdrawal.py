@@ -9,6 +9,7 @@ from connectors.exchange import PublishedReport, ReportStatus, WithdrawalStatus
 from connectors.fhir.client import FhirClient, version_of
 from connectors.fhir.drafts import HumanVersion, NotKept, check_replaced, follows, published_at
 from connectors.fhir.egress import labelled, withdrawal_status
+from connectors.fhir.findings import findings_of
 from connectors.fhir.identifiers import IdentifierSystems, values_of
 from connectors.fhir.ours import withdrawn_numbers
 from connectors.fhir.outcome import Absent
@@ -73,7 +74,15 @@ def withdraw(
     ):
         return base
     # 5.
-    bundle = withdrawal_bundle(current, base, status, reason, systems=systems, at=datetime.now(UTC))
+    bundle = withdrawal_bundle(
+        current,
+        base,
+        status,
+        reason,
+        systems=systems,
+        at=datetime.now(UTC),
+        findings=findings_of(client, current),
+    )
     written = client.transaction(bundle)[_REPORT_ENTRY]
     # 6.
     stored = client.read(known.reference)

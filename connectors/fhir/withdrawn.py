@@ -1,7 +1,9 @@
 """A withdrawn draft as FHIR R4 resources: one transaction Bundle of DiagnosticReport and Provenance.
 
 Pure. The words stay, for somebody may have read them, and above them in every form stands that they are
-withdrawn and why. The report keeps its identifiers, patient and label.
+withdrawn and why. What cannot carry that sentence is left out: the PDF, whose pages would still read as a
+draft, and the codes of the conclusion. The version before keeps them. The report keeps its identifiers,
+patient and label.
 """
 
 from __future__ import annotations
@@ -9,22 +11,21 @@ from __future__ import annotations
 import base64
 import binascii
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from connectors.errors import Rejected
 from connectors.exchange import PublishedReport, WithdrawalStatus
-from connectors.fhir.attachment import clean, narrative_under, page_under
+from connectors.fhir.attachment import HTML, PDF, clean, form_of, narrative_under, page_under
+from connectors.fhir.authorship import PARTICIPANT_TYPE
 from connectors.fhir.egress import AIAST, labelled, withdrawal_status
 from connectors.fhir.elements import record, records, text
-from connectors.fhir.identifiers import IdentifierSystems
+from connectors.fhir.identifiers import IdentifierSystems, values_of
+from connectors.fhir.observations import retirement
 from connectors.fhir.ours import step_of, version_tag
-from connectors.fhir.report import instant, validated
-
-Resource = dict[str, Any]
+from connectors.fhir.resources import Resource, instant, validated
 
 DATA_OPERATION = "http://terminology.hl7.org/CodeSystem/v3-DataOperation"
-PARTICIPANT_TYPE = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 ACTIVITIES = {
     WithdrawalStatus.CANCELLED: {"system": DATA_OPERATION, "code": "CANCEL", "display": "cancel"},
     WithdrawalStatus.ENTERED_IN_ERROR: {"system": DATA_OPERATION, "code": "NULLIFY", "display": "nullify"},
@@ -45,11 +46,14 @@ def withdrawal_bundle(
     *,
     systems: IdentifierSystems,
     at: datetime,
+    findings: Sequence[Resource] = (),
 ) -> Resource:
     """The transaction Bundle that replaces this version of a report of ours by its withdrawal.
 
     report: the version of ours as the server keeps it. standing: where that version stands.
     reason: one sentence for the reader, why. at: time of the withdrawal, with a zone.
+    findings: the Observations that the report names, as the server keeps them; those that still are ours
+    take the status of the withdrawal.
 
     Raises ForbiddenStatus for any status but cancelled and entered-in-error, Rejected when no reason is
     given or the report is not one that we wrote.
@@ -58,6 +62,8 @@ def withdrawal_bundle(
     target = standing.reference
     withdrawn = withdrawn_report(report, status, reason, systems=systems, at=at)
     provenance = withdrawal_provenance(standing, status, reason, systems=systems, at=at)
+    case_ids = [value for system, value in values_of(report) if system == systems.report]
+    retired = [retirement(found, case_ids[0], status, systems) for found in findings if case_ids]
     request = {"method": "PUT", "url": target, "ifMatch": f'W/"{standing.version}"'}
     return validated(
         {
@@ -70,6 +76,7 @@ def withdrawal_bundle(
                     "resource": provenance,
                     "request": {"method": "POST", "url": "Provenance"},
                 },
+                *(entry for entry in retired if entry),
             ],
         }
     )
@@ -83,12 +90,13 @@ def withdrawn_report(
     if step is None:
         raise Rejected("Expected a version that Prelim wrote, came another one, so nothing was built.")
     sentence = sentence_of(status, reason)
-    forms = [_under(sentence, form, at) for form in records(report, "presentedForm")]
+    written = [form for form in records(report, "presentedForm") if text(form, "contentType") != PDF]
+    forms = [_under(sentence, form, at) for form in written]
     conclusion = "\n".join(filter(None, [sentence, text(report, "conclusion").strip()]))
     meta = record(report, "meta")
     data = [form["data"] for form in forms]
     return {
-        **report,
+        **{name: value for name, value in report.items() if name != "conclusionCode"},
         "meta": {
             **{name: meta[name] for name in ("profile", "security") if name in meta},
             **({} if labelled(report) else {"security": [*records(meta, "security"), AIAST]}),
@@ -163,11 +171,5 @@ def _under(sentence: str, form: Resource, at: datetime) -> Resource:
         html = page_under(sentence, base64.b64decode(text(form, "data")))
     except (binascii.Error, ValueError):
         raise Rejected("Expected the HTML that Prelim wrote, came another form of the report.") from None
-    kept = {name: value for name, value in form.items() if name != "hash"}
-    return {
-        **kept,
-        "data": base64.b64encode(html).decode("ascii"),
-        "size": len(html),
-        "title": f"{sentence} {text(form, 'title')}".strip(),
-        "creation": instant(at),
-    }
+    title = f"{sentence} {text(form, 'title')}".strip()
+    return {**form, **form_of(HTML, html, title=title, created=instant(at))}

@@ -246,6 +246,40 @@ def test_site_with_a_system_of_its_own_withdraws_under_that_one() -> None:
         check_egress(withdrawing(), report_system="urn:site:draft")
 
 
+@pytest.mark.parametrize("status", ["preliminary", "cancelled", "entered-in-error"])
+def test_findings_leave_as_preliminary_or_retired(status: str) -> None:
+    """The three statuses that a finding of ours can have pass."""
+    check_egress({"resourceType": "Observation", "status": status})
+
+
+@given(
+    status=st.one_of(
+        st.sampled_from(["registered", "partial", "final", "unknown", "Preliminary", ""]),
+        st.text(max_size=20),
+        st.none(),
+        st.lists(st.just("preliminary"), max_size=1),
+    ).filter(lambda status: status not in ["preliminary", "cancelled", "entered-in-error"]),
+    nesting=nestings,
+)
+def test_findings_leave_with_no_other_status(status: object, nesting: list[str]) -> None:
+    """Every other status of an Observation, or none, is refused, however deep it lies."""
+    document: dict[str, Any] = {"resourceType": "Observation", "status": status}
+    for way in nesting:
+        document = wrapped(document, way)
+    with pytest.raises(ForbiddenStatus):
+        check_egress(document)
+
+
+@pytest.mark.parametrize("url", ["Observation/1", "Observation?identifier=x", "/observation/1"])
+def test_finding_is_not_replaced_without_its_version(url: str) -> None:
+    """PUT of an Observation needs ifMatch, so that it never goes over what a person made of it."""
+    resource = {"resourceType": "Observation", "status": "cancelled"}
+    request = {"method": "PUT", "url": url}
+    with pytest.raises(ForbiddenStatus):
+        check_egress({"entry": [{"resource": resource, "request": request}]})
+    check_egress({"entry": [{"resource": resource, "request": {**request, "ifMatch": 'W/"1"'}}]})
+
+
 def test_refusal_is_a_rejection_that_names_no_value() -> None:
     """The message carries nothing of the document."""
     with pytest.raises(ForbiddenStatus) as refused:

@@ -132,8 +132,8 @@ def _check_resource(node: dict[str, Any]) -> None:
         )
     if kind == "observation" and not (isinstance(status, str) and status in OBSERVATION_STATUSES):
         raise ForbiddenStatus(
-            "Expected every Observation to leave as preliminary, cancelled or entered-in-error; came one with "
-            "another status or none, so nothing was sent."
+            "Expected every Observation to leave as preliminary, cancelled or entered-in-error; came one "
+            "with another status or none, so nothing was sent."
         )
     if isinstance(status, str) and status.strip().casefold() in CLOSING_STATUSES:
         raise ForbiddenStatus(

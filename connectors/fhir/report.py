@@ -1,4 +1,4 @@
-"""A draft as FHIR R4 resources: a transaction Bundle of Patient, Device, DiagnosticReport, Provenance, findings.
+"""A draft as FHIR R4 resources: a transaction of Patient, Device, DiagnosticReport, Provenance and findings.
 
 Pure. The AI is a Device and author of the Provenance; performer and resultsInterpreter stay empty,
 since in R4 neither can be a Device and nobody has read the draft yet. Labels follow HL7's AI

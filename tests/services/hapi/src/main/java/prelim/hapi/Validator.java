@@ -22,6 +22,7 @@ import org.hl7.fhir.common.hapi.validation.support.SnapshotGeneratingValidationS
 import org.hl7.fhir.common.hapi.validation.support.UnknownCodeSystemWarningValidationSupport;
 import org.hl7.fhir.common.hapi.validation.support.ValidationSupportChain;
 import org.hl7.fhir.common.hapi.validation.validator.FhirInstanceValidator;
+import org.hl7.fhir.r4.model.CodeSystem;
 import org.hl7.fhir.r5.utils.validation.constants.BestPracticeWarningLevel;
 
 /**
@@ -30,6 +31,7 @@ import org.hl7.fhir.r5.utils.validation.constants.BestPracticeWarningLevel;
  */
 public final class Validator {
 
+    private static final String OBSERVATION_VALUE = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue";
     private static final List<String> US_CORE =
             List.of("diagnosticreport-note.json", "patient.json", "diagnosticreport-category.json");
 
@@ -78,7 +80,14 @@ public final class Validator {
     }
 
     private static FhirValidator validator(FhirContext fhir, List<String> profiles) throws IOException {
+        DefaultProfileValidationSupport standard = new DefaultProfileValidationSupport(fhir);
         PrePopulatedValidationSupport own = new PrePopulatedValidationSupport(fhir);
+        if (standard.fetchCodeSystem(OBSERVATION_VALUE) instanceof CodeSystem old) {
+            // R4 carries this code system as it was in 2018; HL7 added the label for AI later.
+            CodeSystem present = old.copy();
+            present.addConcept().setCode("AIAST").setDisplay("Artificial Intelligence asserted");
+            own.addCodeSystem(present);
+        }
         for (String name : profiles) {
             try (InputStream file = Validator.class.getResourceAsStream("/us-core/" + name)) {
                 own.addResource(fhir.newJsonParser().parseResource(file));
@@ -88,8 +97,8 @@ public final class Validator {
         UnknownCodeSystemWarningValidationSupport absent = new UnknownCodeSystemWarningValidationSupport(fhir);
         absent.setNonExistentCodeSystemSeverity(IValidationSupport.IssueSeverity.WARNING);
         ValidationSupportChain chain = new ValidationSupportChain(
-                new DefaultProfileValidationSupport(fhir),
                 own,
+                standard,
                 new CommonCodeSystemsTerminologyService(fhir),
                 new InMemoryTerminologyServerValidationSupport(fhir),
                 new SnapshotGeneratingValidationSupport(fhir),

@@ -11,6 +11,7 @@ from connectors.dicomweb.pixels import Series
 from connectors.exchange import (
     Coding,
     DraftAuthor,
+    DraftFinding,
     DraftReport,
     DraftStatus,
     Order,
@@ -21,8 +22,10 @@ from connectors.exchange import (
     PublishedReport,
     StudyRef,
 )
+from model import terminology
+from model.claims import claims_of
 from model.sections import IMPRESSION
-from model.study import ClinicalContext, Draft, Sentence, Volume
+from model.study import ClinicalContext, Draft, Evidence, Sentence, Volume
 from plugin.tables import REPORT, Case, DraftRecord, Study
 
 
@@ -201,7 +204,34 @@ def draft_report(case: Case, row: DraftRecord) -> DraftReport:
         filler_order_number=order.filler_order_number,
         ordering_provider=order.ordering_provider,
         studied_on=row.studied_on,
+        findings=draft_findings(row),
+        visit_number=order.visit_number,
+        service_request=order.service_request,
     )
+
+
+def draft_findings(row: DraftRecord) -> tuple[DraftFinding, ...]:
+    """What the sentences of a stored draft say is there or is not, in codes where the model has them."""
+    found = []
+    for claim in claims_of(_stored_sentence(kept) for kept in row.sentences):
+        code, name = terminology.FINDINGS.get(claim.finding, ("", ""))
+        site, place = terminology.body_site(claim.finding, claim.side)
+        found.append(
+            DraftFinding(
+                name=claim.finding,
+                present=claim.present,
+                side=claim.side,
+                code=Coding(code, name, terminology.SNOMED) if code else Coding(),
+                body_site=Coding(site, place, terminology.SNOMED) if site else Coding(),
+                probability=claim.probability,
+            )
+        )
+    return tuple(found)
+
+
+def _stored_sentence(kept: Mapping[str, Any]) -> Sentence:
+    evidence = tuple(Evidence(**one) for one in kept["evidence"])
+    return Sentence(kept["section"], kept["text"], evidence)
 
 
 def published(row: DraftRecord) -> PublishedReport | None:

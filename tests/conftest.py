@@ -23,7 +23,7 @@ settings.register_profile(
 )
 settings.load_profile("prelim")
 
-PEER_FIXTURES = {"hapi_url", "keycloak", "orthanc_url", "dicomweb_url", "postgres_url"}
+PEER_FIXTURES = {"hapi_url", "validator_url", "keycloak", "orthanc_url", "dicomweb_url", "postgres_url"}
 CORPORA = state.ROOT.parent / "shared" / "corpora"
 
 
@@ -58,6 +58,12 @@ def hapi_url() -> str:
 def keycloak() -> str:
     """Root URL of a real Keycloak, the admin's name and password in it; tests add clients of their own."""
     return _address("keycloak")
+
+
+@pytest.fixture(scope="session")
+def validator_url() -> str:
+    """Root URL of HAPI's validator: POST a resource to /R4 or /R5, an OperationOutcome comes back."""
+    return _address("validator")
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from connectors.fhir.elements import record, records, text
 from connectors.fhir.identifiers import IdentifierSystems, values_of
 from connectors.fhir.observations import retirement
 from connectors.fhir.ours import step_of, version_tag
+from connectors.fhir.r5 import as_r4
 from connectors.fhir.resources import Resource, instant, validated
 
 DATA_OPERATION = "http://terminology.hl7.org/CodeSystem/v3-DataOperation"
@@ -50,7 +51,7 @@ def withdrawal_bundle(
 ) -> Resource:
     """The transaction Bundle that replaces this version of a report of ours by its withdrawal.
 
-    report: the version of ours as the server keeps it. standing: where that version stands.
+    report: the version of ours as the server keeps it, in R4 or R5. standing: where that version stands.
     reason: one sentence for the reader, why. at: time of the withdrawal, with a zone.
     findings: the Observations that the report names, as the server keeps them; those that still are ours
     take the status of the withdrawal.
@@ -59,6 +60,7 @@ def withdrawal_bundle(
     given or the report is not one that we wrote.
     """
     status = withdrawal_status(status)
+    report = as_r4(report)
     target = standing.reference
     withdrawn = withdrawn_report(report, status, reason, systems=systems, at=at)
     provenance = withdrawal_provenance(standing, status, reason, systems=systems, at=at)

@@ -13,9 +13,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tests.services import debian, fhir, keycloak, orthanc, postgres, process, state
+from tests.services import debian, fhir, keycloak, orthanc, postgres, process, state, validator
 
-PEERS: dict[str, ModuleType] = {"fhir": fhir, "keycloak": keycloak, "orthanc": orthanc, "postgres": postgres}
+PEERS: dict[str, ModuleType] = {
+    "fhir": fhir,
+    "validator": validator,
+    "keycloak": keycloak,
+    "orthanc": orthanc,
+    "postgres": postgres,
+}
+BUILT = ("fhir", "validator")
+"""Peers that run from what Maven builds, in one folder."""
 # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients to leave.
 POLITE_SIGNALS = {"postgres": signal.SIGINT}
 
@@ -48,9 +56,14 @@ def start() -> None:
     debian.install(
         [package for name in down for package in PEERS[name].missing_packages()], state.FOLDER / "apt.log"
     )
-    for name in ("fhir", "keycloak"):
-        if name in down:
-            PEERS[name].build(state.FOLDER / name)
+    if any(name in BUILT for name in down) and not fhir.is_built(state.FOLDER / "fhir"):
+        # What runs from the old build cannot go on without its files.
+        down = [name for name in PEERS if name in down or name in BUILT]
+        for name in BUILT:
+            _end(name, services)
+        fhir.build(state.FOLDER / "fhir")
+    if "keycloak" in down:
+        keycloak.build(state.FOLDER / "keycloak")
     for name in down:
         _end(name, services)
         pid, addresses, log = PEERS[name].start(state.FOLDER / name)
@@ -82,7 +95,7 @@ def stop() -> None:
 
 def show(services: dict[str, Any]) -> None:
     """Print where the peers answer; the password stays in services.json."""
-    for key in ("fhir", "keycloak", "orthanc", "dicomweb", "postgres"):
+    for key in ("fhir", "validator", "keycloak", "orthanc", "dicomweb", "postgres"):
         address = services.get(key, "not started")
         shown = (
             address.partition("://")[0] + "://" + address.rpartition("@")[2] if "@" in address else address

@@ -33,25 +33,35 @@ def _java_release() -> int:
     return int(found.group(1)) if found else 0
 
 
-def build(folder: Path) -> None:
-    """Build the server into `folder`/target unless that was built from these very sources."""
+def _sources() -> str:
     digest = hashlib.sha256()
     for path in sorted(path for path in SOURCES.rglob("*") if path.is_file()):
         digest.update(str(path.relative_to(SOURCES)).encode())
         digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def is_built(folder: Path) -> bool:
+    """Whether `folder`/target was built from these very sources."""
     stamp = folder / "built-from"
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == digest.hexdigest():
+    return stamp.exists() and stamp.read_text(encoding="utf-8") == _sources()
+
+
+def build(folder: Path) -> None:
+    """Build the server and the validator into `folder`/target unless they are built already."""
+    if is_built(folder):
         return
+    stamp = folder / "built-from"
     target, log = folder / "target", folder / "build.log"
     shutil.rmtree(target, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     say(f"fhir: building HAPI FHIR with Maven (log: {log})")
-    command = ["mvn", "-B", "-ntp", f"-Dout={target}", "package"]
+    maven = ["mvn", "-B", "-ntp", f"-Dout={target}", "package"]
     for last_try in (False, True):  # a registry may stumble once; what it gave stays in ~/.m2
         with log.open("wb") as output:
-            made = subprocess.run(command, cwd=SOURCES, stdout=output, stderr=subprocess.STDOUT, check=False)
+            made = subprocess.run(maven, cwd=SOURCES, stdout=output, stderr=subprocess.STDOUT, check=False)
         if made.returncode == 0:
-            stamp.write_text(digest.hexdigest(), encoding="utf-8")
+            stamp.write_text(_sources(), encoding="utf-8")
             return
         if last_try:
             end = log.read_text(encoding="utf-8", errors="replace")[-2000:]
@@ -61,22 +71,25 @@ def build(folder: Path) -> None:
 def start(folder: Path) -> tuple[int, dict[str, str], Path]:
     """Start the server. Gives its process id, what to write down, and its log."""
     port = free_port()
-    target = folder / "target"
     log = folder / "hapi.log"
-    command = [
+    process = launch(command(folder / "target", "prelim.hapi.Peer", port, "768m"), log, cwd=folder)
+    return process.pid, {"fhir": f"http://{HOST}:{port}/fhir"}, log
+
+
+def command(target: Path, main: str, port: int, memory: str) -> list[str]:
+    """How one of the programs that were built is started. memory: at most so much, as java -Xmx takes it."""
+    return [
         "java",
-        "-Xmx768m",
+        f"-Xmx{memory}",
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",  # a test server lives for minutes: start-up matters, peak speed does not
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         "-cp",
         f"{target / 'hapi.jar'}:{target / 'lib'}/*",
-        "prelim.hapi.Peer",
+        main,
         str(port),
     ]
-    process = launch(command, log, cwd=folder)
-    return process.pid, {"fhir": f"http://{HOST}:{port}/fhir"}, log
 
 
 def is_healthy(services: dict[str, str]) -> bool:

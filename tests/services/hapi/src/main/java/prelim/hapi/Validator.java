@@ -22,7 +22,6 @@ import org.hl7.fhir.common.hapi.validation.support.SnapshotGeneratingValidationS
 import org.hl7.fhir.common.hapi.validation.support.UnknownCodeSystemWarningValidationSupport;
 import org.hl7.fhir.common.hapi.validation.support.ValidationSupportChain;
 import org.hl7.fhir.common.hapi.validation.validator.FhirInstanceValidator;
-import org.hl7.fhir.r4.model.CodeSystem;
 import org.hl7.fhir.r5.utils.validation.constants.BestPracticeWarningLevel;
 
 /**
@@ -82,9 +81,13 @@ public final class Validator {
     private static FhirValidator validator(FhirContext fhir, List<String> profiles) throws IOException {
         DefaultProfileValidationSupport standard = new DefaultProfileValidationSupport(fhir);
         PrePopulatedValidationSupport own = new PrePopulatedValidationSupport(fhir);
-        if (standard.fetchCodeSystem(OBSERVATION_VALUE) instanceof CodeSystem old) {
-            // R4 carries this code system as it was in 2018; HL7 added the label for AI later.
-            CodeSystem present = old.copy();
+        // Both releases carry this code system as it was before HL7 gave it the label for AI.
+        if (standard.fetchCodeSystem(OBSERVATION_VALUE) instanceof org.hl7.fhir.r4.model.CodeSystem old) {
+            org.hl7.fhir.r4.model.CodeSystem present = old.copy();
+            present.addConcept().setCode("AIAST").setDisplay("Artificial Intelligence asserted");
+            own.addCodeSystem(present);
+        } else if (standard.fetchCodeSystem(OBSERVATION_VALUE) instanceof org.hl7.fhir.r5.model.CodeSystem old) {
+            org.hl7.fhir.r5.model.CodeSystem present = old.copy();
             present.addConcept().setCode("AIAST").setDisplay("Artificial Intelligence asserted");
             own.addCodeSystem(present);
         }

@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 import sqlalchemy as sa
@@ -26,13 +27,16 @@ from plugin.listeners import Listener
 from plugin.messages import DEAD_LETTERS, WAITING
 from plugin.migrate import pending
 from plugin.outbox import RIS
-from plugin.pipeline import ris_tls
+from plugin.pipeline import codes, ris_tls
+from plugin.procedures import unmapped
 from plugin.settings import SettingError, Settings
 from plugin.tally import count_states, waiting
 
 NOBODY = "prelim-doctor"
 """An accession number that no archive has: asking for it shows that the archive answers."""
 SHORT_SECONDS = 5.0
+RECENT_DAYS = 90
+"""So far back orders are looked at for procedures without a code."""
 LONG_WAIT_SECONDS = 15 * 60
 """A message in the outbox for longer says that its receiver does not answer."""
 
@@ -51,6 +55,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     looks: tuple[tuple[str, Callable[[Settings], str]], ...] = (
         ("database", _database),
         ("FHIR server", _fhir),
+        ("procedure codes", _codes),
         ("image archive", _archive),
         ("archive's feed", _feed),
         ("RIS", _ris),
@@ -93,6 +98,30 @@ def _database(settings: Settings) -> str:
 
 def _fhir(settings: Settings) -> str:
     return examine_fhir(settings, timeout_seconds=SHORT_SECONDS)
+
+
+def _codes(settings: Settings) -> str:
+    known = codes(settings)
+    if settings.procedure_codes is None:
+        said = "not set; procedures without a code of their own go out as LOINC 18748-4"
+    else:
+        said = f"{len(known.codes)} procedures in the file"
+    database = Database(settings.database_url)
+    try:
+        if pending(database):
+            return said
+        with database.read() as session:
+            lacking = len(unmapped(session, known, now() - timedelta(days=RECENT_DAYS)))
+    except sa.exc.SQLAlchemyError:
+        return said
+    finally:
+        database.close()
+    if settings.procedure_codes is None or not lacking:
+        return said
+    return (
+        f"{said}; {lacking} that were ordered in the last {RECENT_DAYS} days are not in it, "
+        "see `prelim codes unmapped`"
+    )
 
 
 def _archive(settings: Settings) -> str:

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from connectors.dicomweb.client import DicomwebClient
+from connectors.fhir.codes import CodeMap, UnreadableCodes, read_codes
 from connectors.fhir.identifiers import IdentifierSystems
 from connectors.hl7.ack import AckMode
 from connectors.hl7.identifiers import Places
@@ -159,6 +160,16 @@ def ris_tls(settings: Settings) -> ssl.SSLContext | None:
 def systems(settings: Settings) -> IdentifierSystems:
     """The identifier systems of this site."""
     return IdentifierSystems(patient=settings.fhir_patient_system, accession=settings.fhir_accession_system)
+
+
+def codes(settings: Settings) -> CodeMap:
+    """The site's procedure codes in LOINC and RadLex; empty when none are set. Raises SettingError."""
+    if settings.procedure_codes is None:
+        return CodeMap()
+    try:
+        return read_codes(settings.procedure_codes)
+    except UnreadableCodes as error:
+        raise SettingError(f"PRELIM_PROCEDURE_CODES: {error} {error.next_step}") from None
 
 
 def _archive(settings: Settings) -> DicomwebClient | None:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from plugin.cli.audit import audit
 from plugin.cli.cases import case
+from plugin.cli.codes import codes
 from plugin.cli.demo import demo
 from plugin.cli.doctor import doctor
 from plugin.cli.draft import draft
@@ -47,7 +48,7 @@ def prelim() -> None:
     """Drafts radiology reports for a radiologist to sign; never signs one."""
 
 
-for command in (audit, case, demo, doctor, draft, message, migrate, send, serve):
+for command in (audit, case, codes, demo, doctor, draft, message, migrate, send, serve):
     prelim.add_command(command)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from connectors.errors import Malformed
 from connectors.exchange import Coding, Order, OrderAction
+from connectors.fhir.codes import CODE_SYSTEMS
 from connectors.fhir.dossier import CONDITIONS, ENCOUNTERS, Dossier, references, resolve
 from connectors.fhir.elements import record, records, text
 from connectors.fhir.identifiers import IdentifierSystems, types_of
@@ -22,7 +23,6 @@ from connectors.fhir.keys import (
     typed,
 )
 from connectors.fhir.persons import person_of
-from connectors.fhir.report import CODE_SYSTEMS
 from connectors.fhir.words import (
     DICOM,
     SNOMED,

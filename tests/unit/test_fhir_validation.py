@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -118,7 +119,5 @@ def test_anything_passes_or_is_malformed(junk: object) -> None:
     for resource in STANDING:
         for name in (*resource, "contained", "extension"):
             for release in ("R4", "R5"):
-                try:
+                with suppress(Malformed):
                     check({**resource, name: junk}, release=release)
-                except Malformed as error:
-                    assert error.__cause__ is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, tzinfo
 
 from connectors.exchange import Practitioner, ReportStatus, SignedReport
@@ -102,7 +103,7 @@ def document_reports(
     lines = text_lines(observations)
     signer, signed_at = _authentication(txa, message, zone)
     if signer is None and "TXA-9" in places.signer:
-        signer = _named(practitioner(txa.field(9)))
+        signer = _named(practitioner(txa.field(9)), "TXA-9")
     reports: dict[str, SignedReport] = {}
     for orc, obr in _orders(message):
         segments = [orc, obr, txa, *observations, *message.all("ZDS")]
@@ -171,7 +172,7 @@ def _authentication(
     """
     signed: list[tuple[datetime | None, Practitioner]] = []
     for repetition in txa.field(22).repetitions:
-        person = _named(practitioner(repetition))
+        person = _named(practitioner(repetition), "TXA-22")
         if person is not None:
             signed.append((_time(repetition, message, zone), person))
     timed = [(at, person) for at, person in signed if at is not None]
@@ -190,6 +191,7 @@ def _time(repetition: Field, message: Message, zone: tzinfo | None) -> datetime 
     return moment(repetition.component(15), message, zone)
 
 
-def _named(person: Practitioner | None) -> Practitioner | None:
+def _named(person: Practitioner | None, place: str) -> Practitioner | None:
     """The person where a name is printed (21 CFR 11.50); an identifier alone names nobody."""
-    return person if person is not None and (person.family_name or person.given_name) else None
+    named = person is not None and bool(person.family_name or person.given_name)
+    return replace(person, role=place) if person is not None and named else None

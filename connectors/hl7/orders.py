@@ -69,6 +69,7 @@ MODALITIES = {
 }
 
 FIELDS = {
+    "PV1-19": "visit number, in the PV1 of the patient whose orders follow",
     "ORC-1": "what is asked (order control)",
     "ORC-2": "placer order number; OBR-2 where it is empty",
     "ORC-3": "filler order number; OBR-3 where it is empty",
@@ -293,7 +294,14 @@ def _order(
         ordered_at=moment(orc.value(9), message, zone) or moment(message.timestamp, message, zone),
         laterality=laterality(obr, segments, procedures),
         prior_reports=tuple(group.priors),
+        visit_number=_visit_number(message),
     )
+
+
+def _visit_number(message: Message) -> str:
+    """PV1-19 before the first ORC: a PV1 behind it is that of a prior examination."""
+    first = next((segment for segment in message.segments if segment.name in {"PV1", "ORC"}), None)
+    return first.value(19) if first is not None and first.name == "PV1" else ""
 
 
 def _action(orc: Segment) -> OrderAction:

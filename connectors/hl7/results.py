@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 
 from connectors.exchange import Practitioner, ReportStatus, SignedReport
@@ -219,7 +219,7 @@ def _plain(code: str) -> str:
 
 
 def _signer(group: ResultGroup, lines: list[Segment], places: Places) -> Practitioner | None:
-    """The first place that names somebody; several names in OBX-16 are no one signer."""
+    """Who stands in the first place that names somebody; several names in OBX-16 are no one signer."""
     for place in places.signer:
         found = None
         if place == "OBX-16":
@@ -230,7 +230,7 @@ def _signer(group: ResultGroup, lines: list[Segment], places: Places) -> Practit
         elif place == "ORC-11":
             found = practitioner(group.orc.field(11))
         if found is not None and (found.family_name or found.given_name):
-            return found
+            return replace(found, role=place)
     return None
 
 

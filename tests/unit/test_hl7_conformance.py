@@ -72,7 +72,19 @@ STUDY = "OBX|1|ST|113014^^DCM||1.2.3.4.5.6.7||||||F"
 
 def test_what_the_statement_says_of_orders_is_what_is_read_of_them() -> None:
     """Every field in the table is read, and no other is."""
-    bare = (PID, "ORC|NW", "OBR|1", "IPC|A|RP", OBX, STUDY, "NTE|1||n", "DG1|1", "ZDS|1.2.3", "TQ1|1")
+    bare = (
+        PID,
+        "PV1|1",
+        "ORC|NW",
+        "OBR|1",
+        "IPC|A|RP",
+        OBX,
+        STUDY,
+        "NTE|1||n",
+        "DG1|1",
+        "ZDS|1.2.3",
+        "TQ1|1",
+    )
     full = (PID, "ORC|NW|P|F", f"OBR|1{'|' * 17}A", OBX)
     prior = (*full, "ORC|PR", "OBR|1|||x|||2025", OBX)
     found = read_by(

@@ -57,7 +57,7 @@ def test_a_document_is_read_whole() -> None:
         text="Normal.",
         channel="hl7-mdm",
         source="RIS|HOSP",
-        signer=Practitioner("9", "Roe", "Rita", "Dr"),
+        signer=Practitioner("9", "Roe", "Rita", "Dr", role="TXA-22"),
         signed_at=datetime(2026, 1, 3, 11, tzinfo=UTC),
         study_instance_uid="1.2.840.99.1",
         report_identifier="DOC1",
@@ -161,8 +161,8 @@ def test_the_originator_signs_only_where_the_site_says_so_and_the_transcriptioni
     """TXA-9 counts after TXA-22 and only where the settings name it; TXA-11 is nobody."""
     places = Places(signer=("OBR-32", "TXA-9"))
     assert one(f22="").signer is None
-    assert one(f22="", places=places).signer == Practitioner("8", "Orig", "Olga")
-    assert one(places=places).signer == Practitioner("9", "Roe", "Rita", "Dr")
+    assert one(f22="", places=places).signer == Practitioner("8", "Orig", "Olga", role="TXA-9")
+    assert one(places=places).signer == Practitioner("9", "Roe", "Rita", "Dr", role="TXA-22")
     assert one(f22="", f9="8", places=places).signer is None
     with pytest.raises(ValueError, match="signers stand in"):
         Places(signer=("TXA-11",))

@@ -79,9 +79,9 @@ def test_the_orders_are_taken(kind: str, action: OrderAction, study: str) -> Non
 def test_the_reports_are_signatures() -> None:
     """ORU and MDM are final, signed by a named person, and say the same."""
     (result,), (document,) = signed_reports(read("oru")), document_reports(read("mdm"))
-    for report in (result, document):
+    for report, place in ((result, "OBR-32"), (document, "TXA-22")):
         assert (report.accession, report.patient, report.status) == (ACCESSION, PATIENT, ReportStatus.FINAL)
-        assert report.signer == Practitioner("EX-2", "Specimen", "Maria", "Dr")
+        assert report.signer == Practitioner("EX-2", "Specimen", "Maria", "Dr", place)
         assert report.signed_at == AT
         assert judge(report) is Verdict.SIGNED
     assert result.text == document.text

@@ -55,6 +55,20 @@ def test_an_orm_is_one_order_with_all_its_words() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("segments", "visit"),
+    [
+        ((PID, f"PV1|1|I{'|' * 17}V-7^^^HOSP", ORC, OBR), "V-7"),
+        ((PID, "PV1|1|O", ORC, OBR), ""),
+        ((PID, ORC, OBR, PID, f"PV1|1|O{'|' * 17}V-1", "ORC|PR", OBR), ""),
+    ],
+)
+def test_the_visit_is_that_of_the_patient_whose_orders_follow(segments: tuple[str, ...], visit: str) -> None:
+    """PV1-19 before the first ORC; that of a prior examination is another visit."""
+    (found,) = read(*segments, kind="OMG^O19")
+    assert found.visit_number == visit
+
+
 def test_an_omi_reads_the_imaging_procedure_control_segment() -> None:
     """IPC-1, 2, 3 and 5 of an OMI^O23 give accession, requested procedure, study and modality."""
     (found,) = read(PID, ORC, OBR, f"IPC|ACC9^X|RP9|{UID}^X|SPS1|MR", kind="OMI^O23^OMI_O23")

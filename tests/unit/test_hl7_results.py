@@ -47,7 +47,7 @@ def test_a_signed_report_is_read_whole() -> None:
         ReportStatus.FINAL,
     )
     assert (report.text, report.channel, report.source) == ("Normal.", "hl7-oru", "RIS|HOSP")
-    assert report.signer == Practitioner("9", "Roe", "Rita", "Dr")
+    assert report.signer == Practitioner("9", "Roe", "Rita", "Dr", role="OBR-32")
     assert report.signed_at == datetime(2026, 1, 2, tzinfo=UTC)
     assert (report.study_instance_uid, report.report_identifier, report.version) == (UID, "F1", "42")
 
@@ -181,7 +181,7 @@ def test_the_responsible_observer_signs_only_where_the_site_says_so() -> None:
     """OBX-16 counts only where the settings name it, after OBR-32, and only if all lines agree."""
     places = Places(signer=("OBR-32", "OBX-16"))
     (report,) = read(PID, obr(signer=""), obx("x", who="8^Obs^Olga"), obx("y"), places=places)
-    assert report.signer == Practitioner("8", "Obs", "Olga")
+    assert report.signer == Practitioner("8", "Obs", "Olga", role="OBX-16")
     (report,) = read(PID, obr(), obx("x", who="8^Obs^Olga"), places=places)
     assert report.signer is not None
     assert report.signer.identifier == "9"
@@ -198,7 +198,7 @@ def test_places_of_documents_name_nobody_in_a_result() -> None:
     (report,) = read(PID, orc, obr(signer=""), obx("x"), places=places)
     assert report.signer is None
     (report,) = read(PID, orc, obr(signer=""), obx("x"), places=Places(signer=("ORC-11",)))
-    assert report.signer == Practitioner("7", "Veri", "Vera")
+    assert report.signer == Practitioner("7", "Veri", "Vera", role="ORC-11")
 
 
 @pytest.mark.parametrize("place", ["OBR-16", "ORC-12", "PV1-8", "OBR-28", "TXA-11"])

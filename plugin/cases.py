@@ -51,8 +51,9 @@ MOVES: dict[CaseState, frozenset[CaseState]] = {
 }
 """From each state, the states it may move to. A human's word (SUPERSEDED, SIGNED) is never left again."""
 
-HUMAN = frozenset({S.SIGNED, S.SUPERSEDED})
-"""A human's word stands."""
+OF_A_HUMAN = frozenset({S.SIGNED, S.SUPERSEDED, S.WITHHELD})
+"""States in which a human's report stands: it is never taken back, and nothing of ours stands beside it for
+long."""
 
 OURS_TO_DRAFT = frozenset({S.RECEIVED, S.READY, S.DRAFTED, S.PUBLISHED, S.FAILED})
 """States in which a new order, or more images, may lead to a draft."""

@@ -20,10 +20,10 @@ class Job:
     """Work that a change causes."""
 
     kind: str
-    """draft, publish, withdraw or conclude."""
+    """draft, conclude, publish, withdraw, retire or attest."""
     case_id: str
     number: int
-    """The draft's number: the same job asked for twice is the same job."""
+    """The draft's number, for attest the sign-off's: the same job asked for twice is the same job."""
     attempt: int = 0
     delay_seconds: float = 0.0
 

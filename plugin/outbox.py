@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, aliased
 from connectors.hl7.ack import Ack, read_ack
 from connectors.hl7.message import parse
 from plugin.audit.log import record
-from plugin.cases import CaseState
+from plugin.cases import OF_A_HUMAN, CaseState
 from plugin.db import now
 from plugin.messages import (
     ADD_MESSAGES,
@@ -37,8 +37,6 @@ from plugin.tables import CONCLUSION, Case, Delivery, DraftRecord, Message, Mess
 RIS = "ris"
 """The destination that PRELIM_RIS names."""
 ACTOR = "prelim/sender"
-OF_A_HUMAN = frozenset({CaseState.SIGNED, CaseState.SUPERSEDED, CaseState.WITHHELD})
-"""States in which a human's report stands: a withdrawal would take that back."""
 _OVERTAKEN = "It was overtaken: the draft stands no longer."
 _OVERTAKEN_LATE = "It was overtaken after it had been tried: its receiver may have it."
 _NOTHING_LEFT = "It was overtaken: a human's report stands, and nothing of ours is left to take back."
@@ -180,6 +178,7 @@ def offerable(session: Session, draft_id: int) -> bool:
 def _may_go(session: Session, delivery: Delivery, message: Message) -> bool:
     if delivery.draft_id is not None:
         return offerable(session, delivery.draft_id)
+    # A withdrawal would take a human's report back.
     return not _withdraws(message) or _case(session, message).state not in OF_A_HUMAN
 
 

@@ -6,7 +6,8 @@
     case is DRAFTED     plugin.publishing writes the preliminary report and reads it back
     case is PUBLISHED   plugin.offering puts the draft in the outbox, plugin.sending sends it to the RIS
     FHIR server         plugin.following fetches what changed there; plugin.intake takes it like a message
-    a human's report    plugin.intake takes it from any channel, plugin.reports judges and compares it
+    a human's report    plugin.intake takes it from any channel, plugin.reports judges and compares it,
+                        plugin.withdrawing retires our draft beside it, plugin.attesting says who verified it
     findings alone      plugin.concluding drafts the conclusion of a human's findings
     order cancelled     plugin.withdrawing takes the draft back, in the RIS and on the FHIR server
 
@@ -28,6 +29,7 @@ from connectors.hl7.identifiers import Places
 from connectors.tls import TlsFileError, client_context
 from model.load import load_drafter
 from model.study import Drafter, WeightsError
+from plugin.attesting import Attesting
 from plugin.concluding import Concluding
 from plugin.db import Database
 from plugin.drafting import Drafting
@@ -87,8 +89,14 @@ class Pipeline:
         )
 
     def withdrawing(self) -> Withdrawing:
-        """What does withdraw jobs."""
+        """What does withdraw and retire jobs."""
         return Withdrawing(
+            self.settings, self.database, self.queue.enqueue, self._server, systems(self.settings)
+        )
+
+    def attesting(self) -> Attesting:
+        """What does attest jobs."""
+        return Attesting(
             self.settings, self.database, self.queue.enqueue, self._server, systems(self.settings)
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from connectors.errors import Conflict, ExchangeError, Unreachable
 from connectors.fhir.client import FhirClient
-from connectors.fhir.drafts import publish
+from connectors.fhir.drafts import HumanVersion, publish
 from connectors.fhir.identifiers import IdentifierSystems
 from plugin import translate
 from plugin.audit.log import record
@@ -12,7 +12,7 @@ from plugin.cases import CaseState
 from plugin.casework import Enqueue, Job, move
 from plugin.db import Database, now
 from plugin.offering import offer, offer_message
-from plugin.reports import latest_draft, published_before
+from plugin.reports import ask_to_retire, latest_draft, published_before
 from plugin.retry import retry
 from plugin.settings import Settings
 from plugin.tables import Case, DraftRecord
@@ -61,7 +61,8 @@ class Publishing:
             self._wait(case_id, number, attempt, error)
             return
         except Conflict as error:
-            self._settle(case_id, number, CaseState.WITHHELD, str(error))
+            reported = isinstance(error, HumanVersion)
+            self._settle(case_id, number, CaseState.WITHHELD, str(error), reported=reported)
             return
         except ExchangeError as error:
             self._settle(case_id, number, CaseState.FAILED, f"{error} {error.next_step}")
@@ -86,13 +87,21 @@ class Publishing:
             else:
                 # The case moved on while the server was writing: the draft is there, and the log says so.
                 record(session, ACTOR, "draft.written-late", case_id=case_id, details=where)
+                if case.state == CaseState.CANCELLED:
+                    self._enqueue(session, Job("withdraw", case_id, case.draft_number))
+                ask_to_retire(session, case, self._enqueue)
 
-    def _settle(self, case_id: str, number: int, state: CaseState, reason: str) -> None:
+    def _settle(
+        self, case_id: str, number: int, state: CaseState, reason: str, *, reported: bool = False
+    ) -> None:
+        """reported: a human's report is there; an earlier draft of ours must not stand beside it."""
         with self._database.write() as session:
             case = session.get_one(Case, case_id)
             row = latest_draft(session, case_id)
             if row is not None and _due(case, row, number):
                 move(session, case, state, ACTOR, reason=reason, details={"draft": number})
+                if reported:
+                    ask_to_retire(session, case, self._enqueue)
 
     def _wait(self, case_id: str, number: int, attempt: int, error: Unreachable) -> None:
         with self._database.write() as session:

@@ -14,7 +14,14 @@ APPLICATION_VERSION = "1"
 
 DRAFTS = "prelim-drafts"
 REPORTS = "prelim-reports"
-QUEUES = {"draft": DRAFTS, "conclude": DRAFTS, "publish": REPORTS, "withdraw": REPORTS}
+QUEUES = {
+    "draft": DRAFTS,
+    "conclude": DRAFTS,
+    "publish": REPORTS,
+    "withdraw": REPORTS,
+    "retire": REPORTS,
+    "attest": REPORTS,
+}
 
 
 class WorkQueue:

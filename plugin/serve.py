@@ -85,10 +85,13 @@ class Service:
     def _start_worker(self) -> None:
         pipeline = self.pipeline
         drafter = pipeline.drafter()
+        withdrawing = pipeline.withdrawing()
         jobs = {
             "draft": pipeline.drafting(drafter).draft,
             "conclude": pipeline.concluding(drafter).conclude,
-            "withdraw": pipeline.withdrawing().withdraw,
+            "withdraw": withdrawing.withdraw,
+            "retire": withdrawing.retire,
+            "attest": pipeline.attesting().attest,
         }
         if not self._settings.shadow:
             jobs["publish"] = pipeline.publishing().publish

@@ -97,6 +97,11 @@ class Settings:
         values.one_of("rest-hook", "topic"),
         "kind of subscription that is asked for: R4 rest-hook, or topic-based (R5, and its backport to R4)",
     )
+    fhir_retire_seconds: float = setting(
+        600.0,
+        values.seconds(0, 86400),
+        "a draft of ours beside a human's report is withdrawn this long after that was seen",
+    )
     fhircast_hub: str = setting("", values.url, "URL of the FHIRcast hub; empty: none is followed")
     fhircast_topics: tuple[str, ...] = setting(
         (), values.any_names, "FHIRcast topics (sessions of workstations) that are followed", secret=True

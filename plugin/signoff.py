@@ -6,13 +6,17 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from connectors.exchange import ReportStatus, SignedReport
 from connectors.hl7.drafts import APPLICATION
 
 OUR_NAME = APPLICATION
-"""MSH-3 of what we send: a report from there is no human's."""
+"""MSH-3 of what we send, and the name of our Device: a report from there is no human's."""
+
+DEVICE = "device"
+"""Role of a signer that is no person, in whatever case the source writes it (FHIR R4 Device)."""
 
 DIFF_WORDS = 20_000
 """Longer texts are compared as a whole: the alignment would take minutes."""
@@ -24,7 +28,7 @@ class Verdict(StrEnum):
     SIGNED = "signed"
     """Final, from a named human, not from ourselves."""
     UNATTRIBUTED = "final-unattributed"
-    """Final, but nobody is named: no signature."""
+    """Final, but no person or no source is named: no signature."""
     SUPERSEDED = "superseded"
     """A human's own report, not final yet."""
     OURS = "ours"
@@ -36,20 +40,28 @@ class Verdict(StrEnum):
 def judge(report: SignedReport) -> Verdict:
     """What a report counts as.
 
-    Its arrival is no signature (decision 0007): only a final status, a named person and a source that is
-    not ourselves make one together.
+    Its arrival is no signature (decision 0007): only a final status, a named person and a named source that
+    is not ourselves make one together. Software is no person, whoever made it.
     """
-    application = re.split(r"[|^]", report.source, maxsplit=1)[0].strip().upper()
+    application = re.split(r"[|^]", report.source, maxsplit=1)[0]
     signer = report.signer
+    if _is_our_name(application, exactly=True) or (signer and _is_our_name(signer.printed_name)):
+        return Verdict.OURS
+    software = signer is not None and signer.role.strip().casefold() == DEVICE
     # A title alone ("Dr.") names nobody.
     named = signer is not None and bool(signer.family_name.strip() or signer.given_name.strip())
-    if application == OUR_NAME or (signer and signer.printed_name.strip().upper() == OUR_NAME):
-        return Verdict.OURS
     if report.status.is_final:
-        return Verdict.SIGNED if named else Verdict.UNATTRIBUTED
-    if report.status in {ReportStatus.PRELIMINARY, ReportStatus.PARTIAL}:
+        sourced = any(character.isalnum() for character in report.source)
+        return Verdict.SIGNED if named and sourced and not software else Verdict.UNATTRIBUTED
+    if report.status in {ReportStatus.PRELIMINARY, ReportStatus.PARTIAL} and not software:
         return Verdict.SUPERSEDED
     return Verdict.NOTED
+
+
+def _is_our_name(name: str, *, exactly: bool = False) -> bool:
+    """Whether a name is ours; a signer's also where a version or a model follows it (Prelim 0.1)."""
+    words = [name.strip()] if exactly else re.split(r"[^A-Za-z]+", name.strip(), maxsplit=1)
+    return words[0].upper() == OUR_NAME
 
 
 def sections_of(text: str, titles: Sequence[str]) -> list[tuple[str, str]]:
@@ -151,3 +163,34 @@ def changes(draft: Sequence[tuple[str, str]], notice: str, signed: str) -> tuple
     order = [*titles, *(title for title in after if title not in before)]
     found = (SectionChange(title, _compare(before.get(title, ""), after.get(title, ""))) for title in order)
     return tuple(change for change in found if change.parts)
+
+
+def untouched(draft: Sequence[tuple[str, str]], notice: str, signed: str) -> bool:
+    """Whether the signed words are the draft's, each in its section and all in their order; the notice aside.
+
+    Only white space and the case of titles may differ.
+    """
+    titles = [title for title, _ in draft]
+    written = "\n".join(f"{title}\n{text}" for title, text in draft)
+    bare = signed.replace(notice, " ") if notice else signed
+    return sections_of(bare, titles) == sections_of(written, titles)
+
+
+def words_between(one: str, other: str) -> int:
+    """Words that differ between two reports, whatever their sections."""
+    return SectionChange("", _compare(one, other)).words_changed
+
+
+def seconds_to_sign(readable_at: datetime | None, signed_at: datetime | None) -> float | None:
+    """From when a draft could be read until it was signed.
+
+    None without either moment, and where the signature is earlier than the draft: a clock runs behind. A time
+    that is told in whole minutes or seconds may be earlier by less than one of them.
+    """
+    if readable_at is None or signed_at is None:
+        return None
+    seconds = (signed_at - readable_at).total_seconds()
+    precision = timedelta(0)
+    if not signed_at.microsecond:
+        precision = timedelta(seconds=1) if signed_at.second else timedelta(minutes=1)
+    return max(seconds, 0.0) if seconds >= 0 or -seconds < precision.total_seconds() else None

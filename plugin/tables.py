@@ -264,6 +264,8 @@ class SignOff(Base):
     evidence: Mapped[str]
     """Where it can be read again: message ID:ordinal, or the resource and its version."""
     source: Mapped[str]
+    version: Mapped[str] = mapped_column(server_default=sa.text("''"))
+    """Of the report at its source: MSH-10, or meta.versionId of the resource that `source` names."""
     verdict: Mapped[str]
     status: Mapped[str]
     signer_identifier: Mapped[str]
@@ -286,6 +288,8 @@ class SignOff(Base):
     """Whether every word of the draft was signed as it stood; None without a draft."""
     seconds_to_sign: Mapped[float | None]
     """From when the draft could be read until it was signed; None without either moment."""
+    since_previous: Mapped[int | None]
+    """Words that differ from the signature before this one on the same case; None for the first."""
 
 
 class FhirNotice(Base):

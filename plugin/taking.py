@@ -13,7 +13,7 @@ from connectors.hl7.message import NotHl7
 from plugin import outbox
 from plugin.answering import answers_to
 from plugin.audit.log import record
-from plugin.cases import HUMAN, CaseState
+from plugin.cases import OF_A_HUMAN, CaseState
 from plugin.casework import Enqueue, find_case, move, remember_cases
 from plugin.incoming import Incoming
 from plugin.messages import (
@@ -160,7 +160,7 @@ class Taking:
                 continue
             told = f"A {one.type or 'resource'} of the FHIR server could not be taken: {reason}"
             state = CaseState(case.state)
-            if state in HUMAN:
+            if state in OF_A_HUMAN:
                 # Who signed stays to be read; the log has the rest.
                 record(
                     self._session,

@@ -1,28 +1,39 @@
-"""From a cancelled order to a draft that stands no longer, in the RIS and on the FHIR server."""
+"""From a draft that is wanted no more to one that stands no longer, in the RIS and on the FHIR server.
+
+A cancelled order takes the draft back from both. A human's report retires it on the FHIR server alone: in the
+RIS it replaced the draft, and a withdrawal behind it would take the human's report back.
+"""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from connectors.errors import ExchangeError, Unreachable
+from connectors.errors import Conflict, ExchangeError, Unreachable
 from connectors.exchange import PublishedReport, WithdrawalStatus
-from connectors.fhir.client import FhirClient
+from connectors.fhir.client import FhirClient, reference_of, version_of
+from connectors.fhir.drafts import HumanVersion
 from connectors.fhir.identifiers import IdentifierSystems
+from connectors.fhir.outcome import Absent
+from connectors.fhir.reports import our_report
 from connectors.fhir.withdrawal import withdraw
 from plugin.audit.log import record
-from plugin.cases import CaseState
+from plugin.cases import OF_A_HUMAN, CaseState
 from plugin.casework import Enqueue, Job
 from plugin.db import Database, now
 from plugin.offering import take_back
-from plugin.reports import published_row
+from plugin.reports import may_stand, published_row
 from plugin.retry import retry
 from plugin.settings import Settings
-from plugin.tables import Case, DraftRecord
+from plugin.tables import REPORT, Case, DraftRecord
 from plugin.translate import published
 
 ACTOR = "prelim/worker"
 REASON = "The order was cancelled."
+REPORTED = "A radiologist's report is there."
+CONFLICTS = 3
+"""How often a withdrawal that met another write is tried again: either a human's version stands by then, or
+the server was busy with itself."""
 
 
 class Withdrawing:
@@ -40,7 +51,7 @@ class Withdrawing:
         self._settings = settings
         self._database = database
         self._enqueue = enqueue
-        self._server = server
+        self._server = None if settings.shadow else server
         self._systems = systems
 
     def withdraw(self, case_id: str, number: int, attempt: int) -> None:
@@ -48,71 +59,128 @@ class Withdrawing:
 
         1. Stop unless the case is still CANCELLED, or was held since, and no newer draft is due.
         2. Put the withdrawal for the RIS in the outbox, where the RIS has a draft or may have one.
-        3. Withdraw on the FHIR server: only the version that is ours (connectors.fhir.withdrawal). A server
-           that does not answer is asked again later; a human's version stays, and the log says so.
-        4. Record that the draft stands no longer.
+        3. Withdraw on the FHIR server.
         """
         with self._database.write() as session:  # 1
             case = session.get_one(Case, case_id)
-            if not _due(case, number):
+            if not _cancelled(case, number):
                 return
             _take_back(session, case)  # 2
-            row = published_row(session, case_id)
-            known = published(row) if row is not None and row.withdrawn_at is None else None
-        if known is None or self._server is None:
-            return
-        try:
-            status = WithdrawalStatus.CANCELLED
-            withdrawn = withdraw(self._server, case_id, known, status, REASON, systems=self._systems)  # 3
-        except Unreachable as error:
-            with self._database.write() as session:
-                case = session.get_one(Case, case_id)
-                if _due(case, number):
-                    job = Job("withdraw", case_id, number, attempt)
-                    held = case.reason if case.state == CaseState.HELD else ""
-                    retry(
-                        session,
-                        case,
-                        job,
-                        str(error),
-                        self._settings,
-                        self._enqueue,
-                        ACTOR,
-                        asked_seconds=error.retry_after_seconds,
-                    )
-                    case.reason = held or case.reason
-            return
-        except ExchangeError as error:
-            self._stays(case_id, number, f"{error} {error.next_step}")
-            return
-        self._record(case_id, known, withdrawn)  # 4
+        self._on_server(Job("withdraw", case_id, number, attempt), REASON)  # 3
 
-    def _stays(self, case_id: str, number: int, problem: str) -> None:
+    def retire(self, case_id: str, number: int, attempt: int) -> None:
+        """Withdraw the draft that stands beside a human's report.
+
+        1. Stop unless a human's report is there still, and a draft of ours may stand.
+        2. The first attempt only puts it off: a RIS that is about to write the human's report over our draft
+           holds its version and must not find another one.
+        3. Withdraw on the FHIR server. The RIS is told nothing.
+        """
         with self._database.write() as session:
             case = session.get_one(Case, case_id)
-            details = {"draft": number, "reason": problem}
-            record(session, ACTOR, "draft.not-withdrawn", case_id=case_id, details=details)
-            if case.state == CaseState.CANCELLED and _due(case, number):
+            if not _reported(case) or not may_stand(session, case_id) or self._server is None:  # 1
+                return
+            if attempt == 0:  # 2
+                later = Job("retire", case_id, number, 1, self._settings.fhir_retire_seconds)
+                self._enqueue(session, later)
+                return
+        self._on_server(Job("retire", case_id, number, attempt), REPORTED)  # 3
+
+    def _on_server(self, job: Job, why: str) -> None:
+        """Withdraw what stands on the FHIR server: only a version that is ours (connectors.fhir.withdrawal).
+
+        1. Where we last wrote it, else where our identifier is: an answer of the server may have been lost.
+        2. Withdraw it. A server that does not answer is asked again later; a human's version stays.
+        3. Record that the draft stands no longer.
+        """
+        if self._server is None:
+            return
+        with self._database.read() as session:
+            row = published_row(session, job.case_id)
+            last = published(row) if row is not None else None
+            if not may_stand(session, job.case_id):
+                return
+        try:
+            known = last or self._find(self._server, job.case_id)  # 1
+            if known is None:
+                return
+            withdrawn = withdraw(  # 2
+                self._server, job.case_id, known, WithdrawalStatus.CANCELLED, why, systems=self._systems
+            )
+        except ExchangeError as error:
+            busy = isinstance(error, Conflict) and not isinstance(error, HumanVersion)
+            if isinstance(error, Unreachable) or (busy and job.attempt < CONFLICTS):
+                self._again(job, error)
+            else:
+                self._stays(job, error)
+            return
+        if row is None or row.withdrawn_at is None or withdrawn != last:
+            self._record(job, withdrawn, why)  # 3
+
+    def _find(self, server: FhirClient, case_id: str) -> PublishedReport | None:
+        found = our_report(server, self._systems, case_id)
+        if found is None:
+            return None
+        reference = reference_of(found)
+        return PublishedReport(reference, version_of(found), f"{server.base_url}/{reference}")
+
+    def _again(self, job: Job, error: ExchangeError) -> None:
+        with self._database.write() as session:
+            case = session.get_one(Case, job.case_id)
+            if _due(case, job):
+                # Only a cancelled case waits for this; any other has a reason of its own.
+                kept = "" if case.state == CaseState.CANCELLED else case.reason
+                asked = error.retry_after_seconds if isinstance(error, Unreachable) else None
+                retry(
+                    session, case, job, str(error), self._settings, self._enqueue, ACTOR, asked_seconds=asked
+                )
+                case.reason = kept or case.reason
+
+    def _stays(self, job: Job, error: ExchangeError) -> None:
+        problem, action = f"{error} {error.next_step}", "draft.not-withdrawn"
+        if job.kind == "retire" and isinstance(error, HumanVersion | Absent):
+            # Nothing of ours stands there, which is what was wanted.
+            problem, action = str(error), "draft.gone" if isinstance(error, Absent) else "draft.replaced"
+        with self._database.write() as session:
+            case = session.get_one(Case, job.case_id)
+            details = {"draft": job.number, "reason": problem}
+            record(session, ACTOR, action, case_id=job.case_id, details=details)
+            if action != "draft.not-withdrawn" or not _due(case, job):
+                return
+            if case.state == CaseState.CANCELLED:
                 case.reason = f"{REASON} Its draft could not be withdrawn: {problem}"
                 case.updated_at = now()
+            elif job.kind == "retire":
+                case.reason = f"{case.reason} Our draft still stands beside it: {problem}".lstrip()
+                case.updated_at = now()
 
-    def _record(self, case_id: str, known: PublishedReport, withdrawn: PublishedReport) -> None:
+    def _record(self, job: Job, withdrawn: PublishedReport, why: str) -> None:
         with self._database.write() as session:
-            case = session.get_one(Case, case_id)
-            row = published_row(session, case_id)
-            if row is None or row.reference != known.reference:
+            case = session.get_one(Case, job.case_id)
+            row = _newest(session, job.case_id)
+            if row is None or row.withdrawn_at is not None:
                 return
-            row.version, row.withdrawn_at = withdrawn.version, now()
+            if row.reference not in {"", withdrawn.reference}:
+                return
+            row.reference, row.version, row.url = withdrawn.reference, withdrawn.version, withdrawn.url
+            row.withdrawn_at = now()
             details = {
                 "draft": row.number,
                 "status": WithdrawalStatus.CANCELLED.value,
                 "reference": row.reference,
                 "version": row.version,
+                "reason": why,
             }
-            record(session, ACTOR, "draft.withdrawn", case_id=case_id, details=details)
+            record(session, ACTOR, "draft.withdrawn", case_id=job.case_id, details=details)
             if CaseState(case.state) is CaseState.CANCELLED:
                 case.reason = f"{REASON} Its draft was withdrawn."
                 case.updated_at = now()
+
+
+def _newest(session: Session, case_id: str) -> DraftRecord | None:
+    """The newest draft of a report; that of a conclusion is never on the FHIR server."""
+    drafts = sa.select(DraftRecord).where(DraftRecord.case_id == case_id, DraftRecord.task == REPORT)
+    return session.scalars(drafts.order_by(DraftRecord.number.desc()).limit(1)).first()
 
 
 def _take_back(session: Session, case: Case) -> None:
@@ -123,6 +191,14 @@ def _take_back(session: Session, case: Case) -> None:
             return
 
 
-def _due(case: Case, number: int) -> bool:
+def _due(case: Case, job: Job) -> bool:
+    return _reported(case) if job.kind == "retire" else _cancelled(case, job.number)
+
+
+def _cancelled(case: Case, number: int) -> bool:
     # A cancelled case that a later message holds is wanted no more than before.
     return case.state in {CaseState.CANCELLED, CaseState.HELD} and case.draft_number == number
+
+
+def _reported(case: Case) -> bool:
+    return case.state in OF_A_HUMAN

@@ -19,6 +19,8 @@ from plugin.settings import Settings
 from plugin.tables import Case, WorkerLease
 
 ACTOR = "prelim/worker"
+BESIDE = frozenset({"retire", "attest"})
+"""Jobs about a human's report: they are of account whichever draft is the newest."""
 JobFunction = Callable[[str, int, int], None]
 """Takes case id, draft number and attempt."""
 DATABASE_PAUSE_SECONDS = 1.0
@@ -127,13 +129,13 @@ class Worker:
         def tell(case_id: str, number: int, _attempt: int) -> None:
             with self._database.write() as session:
                 case = session.get_one(Case, case_id)
-                if case.draft_number != number:
+                if case.draft_number != number and kind not in BESIDE:
                     return  # A newer draft is due: what became of this one is of no account.
                 if CaseState.FAILED in MOVES[CaseState(case.state)]:
                     move(session, case, CaseState.FAILED, ACTOR, reason=reason, details={"draft": number})
                 else:
-                    case.reason = reason
-                    details = {"draft": number, "reason": reason}
+                    case.reason = reason if kind not in BESIDE else f"{case.reason} {reason}".lstrip()
+                    details = {"number" if kind == "attest" else "draft": number, "reason": reason}
                     record(session, ACTOR, f"{kind}.failed", case_id=case_id, details=details)
 
         return tell

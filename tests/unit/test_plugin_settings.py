@@ -29,6 +29,7 @@ LIMITS = {
     "PEER_TIMEOUT_SECONDS": (0.1, 600, 0.01),
     "RIS_PER_SECOND": (0.01, 1000, 0.001),
     "MESSAGE_DAYS": (0, 36500, 1),
+    "FHIR_RETIRE_SECONDS": (0, 86400, 0.1),
 }
 SECRET = "hunter2-do-not-tell"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from connectors.exchange import Practitioner, ReportStatus
 from plugin import signoff
-from plugin.signoff import Verdict, changes, judge, sections_of
+from plugin.signoff import Verdict, changes, judge, seconds_to_sign, sections_of, untouched, words_between
 from tests.case_samples import ROSA, a_report
 
 FINAL = {ReportStatus.FINAL, ReportStatus.AMENDED, ReportStatus.CORRECTED, ReportStatus.APPENDED}
@@ -24,7 +25,8 @@ NOBODY = (
 )
 SOMEBODY = (ROSA, Practitioner(family_name="Rosa"), Practitioner(given_name="Elena"))
 OURS = ("PRELIM", "prelim|HOSP", " PRELIM |HOSP", "PRELIM^1.2^ISO|HOSP")
-NOT_OURS = ("RIS|HOSP", "|PRELIM", "PRELIMINARY|HOSP", "", "http://fhir/DiagnosticReport/1")
+NOT_OURS = ("RIS|HOSP", "|PRELIM", "PRELIMINARY|HOSP", "http://fhir/DiagnosticReport/1")
+NOWHERE = ("", "|", " | ")
 
 
 @pytest.mark.parametrize("status", ReportStatus)
@@ -36,9 +38,27 @@ def test_a_report_from_ourselves_is_never_a_signature(status: ReportStatus, sour
 
 
 @pytest.mark.parametrize("status", ReportStatus)
-def test_our_own_name_as_signer_signs_nothing(status: ReportStatus) -> None:
-    """A report that names the software as its signer is ours."""
-    assert judge(a_report(status=status, signer=Practitioner(family_name="Prelim"))) is Verdict.OURS
+@pytest.mark.parametrize("name", ["Prelim", " PRELIM ", "prelim-small 0.1"])
+def test_our_own_name_as_signer_signs_nothing(status: ReportStatus, name: str) -> None:
+    """A report that names the software as its signer is ours, on whatever channel."""
+    for channel in ("hl7-oru", "fhir"):
+        report = a_report(status=status, channel=channel, signer=Practitioner(family_name=name))
+        assert judge(report) is Verdict.OURS
+
+
+@pytest.mark.parametrize("status", ReportStatus)
+def test_software_of_others_signs_nothing_and_supersedes_nothing(status: ReportStatus) -> None:
+    """A Device is no human, whatever it is called: its final report is unattributed, any other is noted."""
+    device = Practitioner("D1", "Watcher", role="Device")
+    expected = Verdict.UNATTRIBUTED if status in FINAL else Verdict.NOTED
+    assert judge(a_report(status=status, channel="fhir", signer=device)) is expected
+
+
+@pytest.mark.parametrize("source", NOWHERE)
+@pytest.mark.parametrize("status", sorted(FINAL))
+def test_an_unnamed_source_never_signs(status: ReportStatus, source: str) -> None:
+    """Who signed cannot be believed where nobody says from where."""
+    assert judge(a_report(status=status, source=source)) is Verdict.UNATTRIBUTED
 
 
 @pytest.mark.parametrize(("status", "source"), list(itertools.product(ReportStatus, NOT_OURS)))
@@ -202,3 +222,64 @@ def test_texts_beyond_the_guard_are_compared_as_a_whole(words: int, aligned: boo
     (change,) = changes([("Findings", "w0")], "", f"Findings: {signed}")
     assert (change.parts[0] == ("same", "w0")) is aligned
     assert change.parts[-1][0] == "signed"
+
+
+TOLD = [("Findings", "a b"), ("Impression", "c")]
+NOTICE = "Written by software."
+
+
+@pytest.mark.parametrize(
+    ("signed", "same"),
+    [
+        ("Findings\na b\n\nImpression\nc", True),
+        (f"{NOTICE}\n\nFINDINGS: a  b\nImpression :c", True),
+        ("Impression\nc\nFindings\na b", False),
+        ("Findings\na b\nImpression\nc d", False),
+        ("Findings\na b\nFindings\na b\nImpression\nc", False),
+        ("a b c", False),
+        ("", False),
+    ],
+)
+def test_untouched_is_the_same_words_in_the_same_sections_and_order(signed: str, same: bool) -> None:
+    """White space, the case of titles and the notice aside, every word stands where the draft had it."""
+    assert untouched(TOLD, NOTICE, signed) is same
+
+
+@given(DRAFT, DRAFT)
+def test_whatever_is_untouched_has_no_words_changed(
+    draft: list[tuple[str, str]], signed: list[tuple[str, str]]
+) -> None:
+    """The two measures never contradict each other."""
+    if untouched(draft, "", written(signed)):
+        assert sum(change.words_changed for change in changes(draft, "", written(signed))) == 0
+    assert untouched(draft, "", written(draft))
+
+
+READABLE = datetime(2026, 1, 6, 9, 30, 20, 500_000, UTC)
+
+
+@pytest.mark.parametrize(
+    ("signed_at", "seconds"),
+    [
+        (READABLE + timedelta(seconds=90), 90.0),
+        (READABLE, 0.0),
+        (READABLE - timedelta(microseconds=1), None),
+        (datetime(2026, 1, 6, 9, 30, 20, tzinfo=UTC), 0.0),
+        (datetime(2026, 1, 6, 9, 30, 19, tzinfo=UTC), None),
+        (datetime(2026, 1, 6, 9, 30, tzinfo=UTC), 0.0),
+        (datetime(2026, 1, 6, 9, 29, tzinfo=UTC), None),
+        (None, None),
+    ],
+)
+def test_a_signature_before_its_draft_has_no_time_to_sign(
+    signed_at: datetime | None, seconds: float | None
+) -> None:
+    """A clock that runs behind gives no time; whole seconds or minutes may be that much early."""
+    assert seconds_to_sign(READABLE, signed_at) == seconds
+    assert seconds_to_sign(None, signed_at) is None
+
+
+def test_words_between_two_reports_ignore_their_sections() -> None:
+    """An addendum counts its own words."""
+    assert words_between("Findings\nNormal.", "Findings\nNormal. Addendum: rib fracture.") == 3
+    assert words_between("a b", "a  b") == 0

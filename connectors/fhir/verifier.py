@@ -51,7 +51,8 @@ def attest(
     systems = systems or IdentifierSystems()
     # 1.
     target = client.relative(report)
-    for known in client.search("Provenance", {"target": target}):
+    # Some servers find a reference with a version by that version alone, others strip versions.
+    for known in client.search("Provenance", {"target": f"{target},{target}/_history/{version}"}):
         # A lenient server may ignore the parameter: the tag alone says that it is this one.
         if _attests(known, evidence_sha256):
             return reference_of(known)

@@ -93,6 +93,37 @@ def test_a_signature_on_the_fhir_server_is_noticed(site: Site) -> None:
     assert (signoff.channel, signoff.verdict, signoff.text) == ("fhir", "signed", "Impression\nNormal chest.")
 
 
+def test_a_signature_on_the_fhir_server_is_attested_there(site: Site) -> None:
+    """Beside the signed version stands who verified it, and what that was drafted from."""
+    order = new_order()
+    site.store(study_of(order))
+    site.place(order)
+    case = site.comes_to(order, "PUBLISHED")
+    reference = site.drafts(case)[0].reference
+    fhir_radiologist.sign(site.peers.fhir_url, reference, RADIOLOGIST, "Impression\nNormal chest.")
+    site.comes_to(order, "SIGNED")
+    until(lambda: "signature.attested" in site.actions(case), "the signature is attested")
+    (report,) = site.reports(case)
+    assert (report["status"], report["meta"]["versionId"]) == ("final", "2")
+
+
+@pytest.mark.parametrize("status", [ReportStatus.FINAL, ReportStatus.PRELIMINARY])
+def test_a_humans_report_by_message_retires_the_draft_on_the_server(
+    tmp_path: Path, status: ReportStatus
+) -> None:
+    """Nobody who opens the FHIR server finds our draft alive beside the human's report."""
+    with embedded() as (peers, _, _), running(peers, sqlite(tmp_path), fhir_retire_seconds=0.1) as site:
+        order = new_order()
+        site.store(study_of(order))
+        site.place(order)
+        case = site.comes_to(order, "PUBLISHED")
+        site.sign(order, "Findings\nNone.\nImpression\nNormal.", status=status)
+        until(lambda: "draft.withdrawn" in site.actions(case), "the draft is retired")
+        (report,) = site.reports(case)
+        assert report["status"] == "cancelled"
+        assert site.case(order.accession).state in {"SIGNED", "SUPERSEDED"}  # type: ignore[union-attr]
+
+
 def test_images_of_another_patient_hold_the_case(site: Site) -> None:
     """When patient identifiers disagree the case is held with the reason, and nothing is written."""
     order = new_order()

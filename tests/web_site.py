@@ -6,6 +6,7 @@ import functools
 import io
 import shutil
 import tempfile
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -184,12 +185,15 @@ class WebSite:
         status: ReportStatus = ReportStatus.FINAL,
         signer: Practitioner | None = SIGNER,
         patient: Patient = PATIENT,
+        evidence: str = "",
+        **changes: Any,
     ) -> None:
-        """A human's report, seen in an ORU."""
+        """A human's report, seen in an ORU; `changes` are fields of it that differ."""
         signed_at = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
-        seen = SignedReport(accession, patient, status, text, "hl7-oru", "RIS|HOSP", signer, signed_at)
+        plain = SignedReport(accession, patient, status, text, "hl7-oru", "RIS|HOSP", signer, signed_at)
         with self.database.write() as session:
-            see_report(session, seen, f"message {accession} {status}", "hl7/RIS")
+            seen = replace(plain, **changes)
+            see_report(session, seen, evidence or f"message {accession} {status}", "hl7/RIS")
 
     def move(self, case_id: str, state: CaseState, reason: str) -> None:
         """Move a case, with a reason."""

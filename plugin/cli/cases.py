@@ -94,13 +94,23 @@ def show(case_id: str, as_json: bool) -> None:
     for draft in drafts:
         click.echo(f"\nDraft {draft.number}, {draft.status}, {draft.url or 'not sent'}\n\n{draft.text}")
     for signoff in signoffs:
-        click.echo(f"\n{signoff.verdict}: {signoff.status} by {signoff.signer_name or 'nobody named'}\n")
-        click.echo(signoff.text)
+        click.echo(f"\n{_told(signoff)}\n\n{signoff.text}")
     click.echo()
     table(
         ("#", "at", "action"),
         [(leaf.position, leaf.at.isoformat(timespec="seconds"), leaf.action) for leaf in leaves],
     )
+
+
+def _told(signoff: SignOff) -> str:
+    """One line: what it counts as, who in what role, how long after the draft, and what was changed."""
+    role = f" ({signoff.signer_role})" if signoff.signer_role else ""
+    told = [f"{signoff.verdict}: {signoff.status} by {signoff.signer_name or 'nobody named'}{role}"]
+    if signoff.seconds_to_sign is not None:
+        told.append(f"{signoff.seconds_to_sign:.0f} s after the draft")
+    if signoff.edit_distance is not None:
+        told.append("untouched" if signoff.untouched else f"{signoff.edit_distance} words changed")
+    return ", ".join([*told, f"seen as {signoff.evidence}"])
 
 
 def _columns(row: DraftRecord | SignOff) -> dict[str, Any]:

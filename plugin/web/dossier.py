@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from plugin.translate import order_from_json
 from plugin.web.leaf import leaf_fields
 from plugin.web.lifeline import life_line
 from plugin.web.summary import summary
-from plugin.web.words import CHANNELS, STATES, VERDICTS, machine_moment
+from plugin.web.words import CHANNELS, ROLES, STATES, VERDICTS, machine_moment, shown_duration
 
 LEAVES = 100
 """Entries of the log on a case page; the audit page has the others."""
@@ -158,16 +159,33 @@ def _signoff(row: SignOff, drafts: Sequence[DraftRecord]) -> dict[str, Any]:
         "status": row.status,
         "signer": row.signer_name,
         "signer_identifier": row.signer_identifier,
+        "signer_role": row.signer_role,
+        "signer_role_words": ROLES.get(row.signer_role, row.signer_role),
         "signed_at": machine_moment(row.signed_at) or None,
+        "seconds_to_sign": row.seconds_to_sign,
+        "took": shown_duration(row.seconds_to_sign),
         "seen_at": machine_moment(row.seen_at),
         "channel": row.channel,
         "channel_words": CHANNELS.get(row.channel, row.channel),
         "source": row.source,
+        "version": row.version,
         "evidence": row.evidence,
+        "evidence_path": _evidence_path(row),
         "text": row.text,
         "text_sha256": row.text_sha256,
         "draft": numbers.get(row.draft_id) if row.draft_id else None,
         "draft_sha256": row.draft_sha256,
         "changes": row.changes,
         "edit_distance": row.edit_distance,
+        "untouched": row.untouched,
+        "since_previous": row.since_previous,
     }
+
+
+def _evidence_path(row: SignOff) -> str:
+    """Where a person can read the evidence again: the message, else that version of the resource."""
+    message = re.fullmatch(r"message (\d{1,18}):\d+", row.evidence)
+    if message:
+        return f"/messages/{message[1]}"
+    version = f"/_history/{row.version}" if re.fullmatch(r"[A-Za-z0-9\-.]{1,64}", row.version) else ""
+    return f"{row.source}{version}" if row.source.startswith(("http://", "https://")) else ""

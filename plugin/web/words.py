@@ -70,6 +70,17 @@ CHANNELS = {
     "page": "Prelim page",
 }
 
+ROLES = {
+    "OBR-32": "principal result interpreter (OBR-32)",
+    "OBX-16": "responsible observer (OBX-16)",
+    "ORC-11": "verified by (ORC-11)",
+    "TXA-22": "authenticator (TXA-22)",
+    "TXA-9": "originator (TXA-9)",
+    "resultsInterpreter": "results interpreter",
+    "performer": "performer",
+}
+"""What the places of a message, or elements of a resource, make of whom they name."""
+
 MESSAGE_STATES: dict[str, StateWords] = {
     messages.REFUSED: StateWords(
         "Refused",
@@ -116,6 +127,19 @@ def message_words(state: str, direction: str) -> StateWords:
 def shown_moment(at: datetime | None) -> str:
     """A moment as a person reads it, in UTC to the second; a dash when there is none."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if at else "–"
+
+
+def shown_duration(seconds: float | None) -> str:
+    """How long something took, in its two largest units; empty when nobody knows."""
+    if seconds is None:
+        return ""
+    left = int(seconds)
+    told = []
+    for name, length in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        number, left = divmod(left, length)
+        if number or told or name == "s":
+            told.append(f"{number} {name}")
+    return " ".join(told[:2])
 
 
 def machine_moment(at: datetime | None) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import date
+from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from connectors.exchange import Coding, Patient, PriorReport, ReportStatus
+from connectors.exchange import Coding, Patient, PriorReport, ReportDocument, ReportStatus
 from plugin.audit.verify import verify
 from plugin.cases import CaseState
 from plugin.tables import Case, DraftRecord
-from tests.web_site import NOTICE, SECTIONS, WebSite, png
+from tests.web_site import NOTICE, SECTIONS, SIGNER, WebSite, png
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}"
 
@@ -108,6 +110,82 @@ def test_a_draft_signed_as_it_was_is_called_untouched(site: WebSite) -> None:
     page = site.get(f"/cases/{case_id}")
     assert "untouched" in page
     assert "<ins>" not in page
+
+
+def test_a_signature_shows_role_time_and_evidence(site: WebSite) -> None:
+    """In what role the signer stands there, how long after the draft, and where it can be read again."""
+    case_id = site.published("A1")
+    with site.database.read() as session:
+        published_at = session.scalars(sa.select(DraftRecord.published_at)).one()
+    assert published_at is not None
+    site.report(
+        "A1",
+        f"Findings\n{SECTIONS[1]}",
+        signer=replace(SIGNER, role="OBR-32"),
+        evidence="message 12:0",
+        signed_at=published_at + timedelta(hours=2, minutes=5, seconds=9),
+    )
+    page = site.get(f"/cases/{case_id}")
+    for words in ("principal result interpreter (OBR-32)", "2 h 5 min after the draft", "Untouched"):
+        assert words in page
+    assert '<a href="/messages/12" rel="noreferrer">message 12:0</a>' in page
+    (signoff,) = site.json(f"/api/cases/{case_id}")["signoffs"]
+    assert (signoff["untouched"], signoff["seconds_to_sign"], signoff["signer_role"]) == (
+        True,
+        7509.0,
+        "OBR-32",
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "version", "link"),
+    [
+        (
+            "https://fhir.example/DiagnosticReport/7",
+            "3",
+            "https://fhir.example/DiagnosticReport/7/_history/3",
+        ),
+        ("https://fhir.example/DiagnosticReport/7", "", "https://fhir.example/DiagnosticReport/7"),
+        ("https://fhir.example/DiagnosticReport/7", '"><b>', "https://fhir.example/DiagnosticReport/7"),
+        ("javascript:alert(1)", "3", ""),
+        ("RIS|HOSP", "3", ""),
+    ],
+)
+def test_the_evidence_is_a_web_address_or_no_link(
+    site: WebSite, source: str, version: str, link: str
+) -> None:
+    """The version of the resource where it is one; nothing that a source made up becomes a link."""
+    case_id = site.published("A1")
+    site.report("A1", "Findings\nNone.", channel="fhir", source=source, version=version, evidence="there")
+    assert site.json(f"/api/cases/{case_id}")["signoffs"][0]["evidence_path"] == link
+    assert ('rel="noreferrer">there</a>' in site.get(f"/cases/{case_id}")) is bool(link)
+
+
+def test_a_correction_shows_what_it_changed_since_the_signature_before(site: WebSite) -> None:
+    """Both signatures stand on the page, the newest first, each with its own difference."""
+    case_id = site.published("A1")
+    site.report("A1", f"Findings\n{SECTIONS[1]}")
+    site.report("A1", f"Findings\n{SECTIONS[1]} Rib fracture.", ReportStatus.CORRECTED)
+    page = site.get(f"/cases/{case_id}")
+    assert "2 words changed; 2 since the signature before" in page
+    assert page.index("Rib fracture.") < page.index("Signed by a named human · final · Dr. Kwame Osei")
+
+
+def test_words_in_another_order_are_not_called_untouched(site: WebSite) -> None:
+    """Nothing was changed in any section, and yet it was not signed as it was drafted."""
+    case_id = site.published("A1")
+    site.report("A1", f"Findings\n{SECTIONS[1]}\nFindings\n")
+    assert "Untouched" not in site.get(f"/cases/{case_id}")
+    assert "the same words in another order" in site.get(f"/cases/{case_id}")
+
+
+def test_a_report_that_is_only_a_document_is_not_said_to_be_changed(site: WebSite) -> None:
+    """Nobody read it: the page says so instead of a number."""
+    case_id = site.published("A1")
+    site.report("A1", "", documents=(ReportDocument("application/pdf", "ab" * 32, 9),))
+    page = site.get(f"/cases/{case_id}")
+    assert "was not compared with draft 1" in page
+    assert "changed" not in page.partition("Audit log of this case")[0]
 
 
 def test_a_final_report_without_a_name_is_shown_as_no_signature(site: WebSite) -> None:

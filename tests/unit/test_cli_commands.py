@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from plugin.casework import find_case, hold
 from plugin.cli import prelim
 from plugin.db import Database
 from plugin.intake import Intake
-from tests.case_samples import ADA, Jobs, an_order, fresh_url, tamper
+from tests.case_samples import ADA, ROSA, Jobs, a_report, an_order, fresh_url, see_report, tamper
 from tests.command_line import failure, invoke, told
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,6 +174,17 @@ def test_cases_are_listed_and_shown(site: Database) -> None:
     assert told("case", "show", "ACC1") == told("case", "show", listed["id"])
     assert "ACC1: RECEIVED" in invoke("case", "show", "ACC1").output
     assert "no such case" in failure("case", "show", "ACC9")
+
+
+def test_a_shown_case_tells_all_of_its_sign_offs(site: Database) -> None:
+    """Who in what role, how much was changed, and where it was seen; as JSON every column."""
+    signed = a_report("ACC1", signer=replace(ROSA, role="OBR-32"), study_instance_uid="")
+    with site.write() as session:
+        see_report(session, signed, "message 5:0", "hl7/RIS")
+    (row,) = told("case", "show", "ACC1")["signoffs"]
+    assert (row["signer_role"], row["untouched"], row["evidence"]) == ("OBR-32", None, "message 5:0")
+    shown = invoke("case", "show", "ACC1").output
+    assert "signed: final by Dr. Elena Rosa (OBR-32), seen as message 5:0" in shown
 
 
 def test_a_case_is_replayed_with_who_and_why(site: Database) -> None:

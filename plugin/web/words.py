@@ -134,7 +134,7 @@ def shown_duration(seconds: float | None) -> str:
     if seconds is None:
         return ""
     left = int(seconds)
-    told = []
+    told: list[str] = []
     for name, length in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
         number, left = divmod(left, length)
         if number or told or name == "s":

@@ -21,13 +21,14 @@ from connectors.tls import server_context
 from model.load import SHIPPED_WEIGHTS
 from model.manifest import read_manifest
 from model.study import WeightsError
+from plugin.casting import cast_client
 from plugin.db import Database, now
 from plugin.doctor_fhir import examine_fhir
 from plugin.listeners import Listener
 from plugin.messages import DEAD_LETTERS, WAITING
 from plugin.migrate import pending
 from plugin.outbox import RIS
-from plugin.pipeline import codes, ris_tls
+from plugin.pipeline import codes, ris_tls, systems
 from plugin.procedures import unmapped
 from plugin.settings import SettingError, Settings
 from plugin.tally import count_states, waiting
@@ -60,6 +61,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("archive's feed", _feed),
         ("RIS", _ris),
         ("outbox", _outbox),
+        ("FHIRcast hub", _hub),
         ("model", _model),
         *((f"listener {listener.name}", partial(_listener, listener)) for listener in settings.hl7_listeners),
         ("pages", _pages),
@@ -189,6 +191,15 @@ def _outbox(settings: Settings) -> str:
         raise _Ill(f"{said}: does the receiver answer? See `prelim message list --state WAITING`.")
 
     return said
+
+
+def _hub(settings: Settings) -> str:
+    if not settings.fhircast_hub:
+        return "not set; nothing is offered where reports are opened"
+    with cast_client(settings, systems(settings), SHORT_SECONDS) as client:
+        for topic in settings.fhircast_topics:
+            client.unsubscribe(topic, client.subscribe(topic))
+    return f"subscribes to {len(settings.fhircast_topics)} topics"
 
 
 def _model(settings: Settings) -> str:

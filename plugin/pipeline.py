@@ -9,6 +9,7 @@
     a human's report    plugin.intake takes it from any channel, plugin.reports judges and compares it,
                         plugin.withdrawing retires our draft beside it, plugin.attesting says who verified it
     findings alone      plugin.concluding drafts the conclusion of a human's findings
+    report opened       plugin.casting offers the draft there, and has a finished report looked at (FHIRcast)
     order cancelled     plugin.withdrawing takes the draft back, in the RIS and on the FHIR server
 
 Every step ends in one transaction of plugin.db in which the case moves, the audit leaf is added and the next
@@ -30,6 +31,7 @@ from connectors.tls import TlsFileError, client_context
 from model.load import load_drafter
 from model.study import Drafter, WeightsError
 from plugin.attesting import Attesting
+from plugin.casting import Casting
 from plugin.concluding import Concluding
 from plugin.db import Database
 from plugin.drafting import Drafting
@@ -99,6 +101,10 @@ class Pipeline:
         return Attesting(
             self.settings, self.database, self.queue.enqueue, self._server, systems(self.settings)
         )
+
+    def casting(self) -> Casting:
+        """What follows the FHIRcast hub. Raises SettingError."""
+        return Casting(self.settings, self.database, self._server, systems(self.settings))
 
     def senders(self) -> Sequence[Sender]:
         """What empties the outbox, one for each destination. Raises SettingError."""

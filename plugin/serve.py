@@ -96,6 +96,7 @@ class Service:
         if not self._settings.shadow:
             jobs["publish"] = pipeline.publishing().publish
         senders = pipeline.senders()
+        casting = pipeline.casting() if self._settings.fhircast_hub else None
         worker = Worker(self._settings, pipeline.database, jobs)
         worker.start()
         self._running.callback(worker.stop)
@@ -105,6 +106,8 @@ class Service:
             self._running.callback(self._noticed.set)
         for sender in senders:
             self._in_thread("prelim-sender", sender.run, self._stopping)
+        if casting:
+            self._in_thread("prelim-cast", casting.run, self._stopping)
         if self._settings.message_days:
             self._in_thread("prelim-pruning", self._prune)
 

@@ -31,6 +31,9 @@ BUNDLE_METHODS = frozenset({"GET", "POST", "PUT"})
 OBSERVATION_STATUSES = WITHDRAWAL_STATUSES | {DraftStatus.PRELIMINARY.value}
 """What a finding of a draft can be: R4 has no partial for an Observation."""
 REPORT_SYSTEM = IdentifierSystems().report
+DEVICE_SYSTEM = IdentifierSystems().device
+CONTENT_TYPES = frozenset({"DiagnosticReport", "Observation", "Device"})
+"""What a draft consists of when it is shared as content; nothing else is ever shared."""
 
 _ETAG = re.compile(r'W/"[A-Za-z0-9\-.]{1,64}"')
 
@@ -160,3 +163,62 @@ def _check_bundle_request(node: dict[str, Any]) -> None:
             "Expected every update of a DiagnosticReport or Observation to name the version it replaces "
             "(ifMatch); came one without, so nothing was sent."
         )
+
+
+def check_content(
+    bundle: object, *, report_system: str = REPORT_SYSTEM, device_system: str = DEVICE_SYSTEM
+) -> None:
+    """Raise ForbiddenStatus unless the Bundle shares one labelled draft of ours, and nothing else.
+
+    Shared content is no write to a server: its PUT entries name no version (FHIRcast 3.0.0 section 2.10), so
+    what `check_egress` rests on is not there, and every element that an entry may have is listed here.
+
+    1. A transaction of plain PUT entries, each at the place of its resource, none twice.
+    2. One DiagnosticReport: ours by its identifier, labelled, a draft, naming no reader.
+    3. Observations: labelled and preliminary. Devices: ours by their identifier.
+    4. Nothing inside them has a status that `check_egress` refuses.
+    """
+    if not isinstance(bundle, dict) or not set(bundle) <= {"resourceType", "id", "type", "entry"}:  # 1
+        raise _not_content("a Bundle and no more")
+    entries = records(bundle, "entry")
+    kind = (bundle.get("resourceType"), bundle.get("type"))
+    if kind != ("Bundle", "transaction") or entries != bundle.get("entry"):
+        raise _not_content("a transaction of resources")
+    places = [_place(entry) for entry in entries]
+    if len(set(places)) != len(places):
+        raise _not_content("every resource once")
+    resources = [record(entry, "resource") for entry in entries]
+    reports = [one for one in resources if one["resourceType"] == "DiagnosticReport"]
+    if len(reports) != 1 or not all(_is_ours(one, report_system, device_system) for one in resources):  # 2, 3
+        raise _not_content("one labelled draft of ours with its Observations and Device")
+    check_egress(resources, report_system=report_system)  # 4
+
+
+def _place(entry: dict[str, Any]) -> str:
+    resource = record(entry, "resource")
+    kind, identity = text(resource, "resourceType"), text(resource, "id")
+    place = f"{kind}/{identity}"
+    plain = set(entry) <= {"fullUrl", "resource", "request"} and "contained" not in resource
+    if not (plain and kind in CONTENT_TYPES and identity):
+        raise _not_content("a DiagnosticReport, Observation or Device with its id")
+    if record(entry, "request") != {"method": "PUT", "url": place}:
+        raise _not_content("a plain PUT at the place of each resource")
+    return place
+
+
+def _is_ours(resource: dict[str, Any], report_system: str, device_system: str) -> bool:
+    owned = {system for system, value in values_of(resource) if value}
+    anonymous = labelled(resource) and "resultsInterpreter" not in resource and "performer" not in resource
+    match resource["resourceType"]:
+        case "DiagnosticReport":
+            return report_system in owned and anonymous and text(resource, "status") in DRAFT_STATUSES
+        case "Observation":
+            return anonymous and text(resource, "status") == DraftStatus.PRELIMINARY.value
+        case _:
+            return device_system in owned
+
+
+def _not_content(expected: str) -> ForbiddenStatus:
+    return ForbiddenStatus(
+        f"Expected shared content to be {expected}; came something else; nothing was sent."
+    )

@@ -1,6 +1,6 @@
 """Offers drafts where a person opens the report, and takes hints from there (FHIRcast).
 
-A hint is no signature: all it does is that our own FHIR server is looked at sooner. Nothing here moves a case.
+A hint is no signature: all it does is that our own FHIR server is looked at sooner. No case is moved here.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import logging
 import socket
 import time
 import uuid
@@ -45,6 +46,10 @@ GOODBYE_SECONDS = 2.0
 """How long the end waits for a hub to take an unsubscription."""
 OFFERS = 5
 """How often a draft is offered while others change what is shared."""
+
+# These libraries log whole URLs at INFO, and one of ours holds a topic.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class CastClient:
@@ -238,8 +243,10 @@ class CastClient:
 
 
 def _capped(response: httpx.Response, deadline: float, action: str) -> bytes:
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Malformed(f"{action}: expected an answer without content coding, came a coded one.")
     received = bytearray()
-    for chunk in response.iter_raw():
+    for chunk in response.iter_bytes():
         received += chunk
         if len(received) > MAX_MESSAGE_BYTES:
             raise Malformed(f"{action}: expected at most {MAX_MESSAGE_BYTES} bytes, came more.")

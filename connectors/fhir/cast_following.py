@@ -75,6 +75,9 @@ class Follower:
             except ExchangeError as error:
                 if not self._stopping.is_set():
                     log.warning("A FHIRcast session is not followed: %s It is tried again.", error)
+            except Exception as error:
+                # Only the kind of error: its words may hold what only the session should know.
+                log.error("A FHIRcast session ended with %s; it is tried again.", type(error).__name__)
             if self._clock() - began > STEADY_SECONDS:
                 pause = self._first_pause_seconds
             self._stopping.wait(pause)

@@ -1,8 +1,8 @@
 """An embedded FHIRcast hub on loopback, with the reporting application that a person works in.
 
 Subscriptions by HTTP, events by websocket, content shared under versions (FHIRcast 3.0.0, 2.4 to 2.10). It
-refuses and misbehaves on command, for tests. It takes only updates by HTTP: whatever else happens in a session
-is done by the reporting application, whose moves are methods here.
+refuses and misbehaves on command, for tests. It takes only updates by HTTP: whatever else happens in a
+session is done by the reporting application, whose moves are methods here.
 """
 
 from __future__ import annotations

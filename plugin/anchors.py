@@ -55,7 +55,9 @@ def case_of(session: Session, anchor: Anchor, systems: IdentifierSystems) -> Ope
 
 
 def case_of_draft(session: Session, reference: str) -> Case | None:
-    """The case whose draft stands at a place of our FHIR server."""
+    """The case whose draft stands at a place of our FHIR server; None for a place that is empty."""
+    if not reference:
+        return None  # Drafts that were not written yet have no place either.
     placed = sa.select(DraftRecord.case_id).where(DraftRecord.reference == reference)
     return session.scalars(sa.select(Case).where(Case.id.in_(placed))).first()
 

@@ -209,7 +209,7 @@ class Casting:
         at, case_id = self._open.get(event.topic, ("", ""))
         if not reference or reference != at:
             with self._database.read() as session:
-                case = case_of_draft(session, reference) if reference else None
+                case = case_of_draft(session, reference)
             case_id = case.id if case else ""
         if not case_id:
             log.info("A FHIRcast event named a report that is none of ours; it is not looked at.")
@@ -220,9 +220,13 @@ class Casting:
         if self._server is None:
             return
         with self._database.write() as session:
-            if session.get(FhirNotice, reference) is None:
-                session.add(FhirNotice(reference=reference, source=ACTOR, noticed_at=now()))
-                record(session, ACTOR, HINTED, case_id=case_id, details={"reference": reference, "by": name})
+            known = session.get(FhirNotice, reference)
+            if known is not None:
+                # Who looks at it now may have read it before this: a later moment keeps the row.
+                known.noticed_at = now()
+                return
+            session.add(FhirNotice(reference=reference, source=ACTOR, noticed_at=now()))
+            record(session, ACTOR, HINTED, case_id=case_id, details={"reference": reference, "by": name})
 
 
 def _standing(session: Session, case_id: str) -> tuple[DraftReport, PublishedReport] | None:

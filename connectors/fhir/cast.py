@@ -10,6 +10,7 @@ import ipaddress
 import json
 import logging
 import socket
+import ssl
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -59,6 +60,7 @@ class CastClient:
     token: a bearer token, or a function that gives the present one before each request.
     timeout_seconds: for connecting, for each read, and for a whole answer.
     base_url: of our own FHIR server; empty where there is none.
+    tls: how the hub's certificate is judged; None by this machine's usual authorities.
     transport: replaces the network, for tests.
 
     Every method raises Unreachable, Rejected (Absent when the hub has no such thing), Conflict or Malformed.
@@ -72,6 +74,7 @@ class CastClient:
         timeout_seconds: float = 10.0,
         base_url: str = "",
         systems: IdentifierSystems | None = None,
+        tls: ssl.SSLContext | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         try:
@@ -86,9 +89,14 @@ class CastClient:
         self.systems = systems or IdentifierSystems()
         self.base_url = base_url
         self.timeout_seconds = timeout_seconds
+        self.tls = tls or ssl.create_default_context()
         self._token = token
         self._http = httpx.Client(
-            timeout=timeout_seconds, transport=transport, follow_redirects=False, trust_env=False
+            timeout=timeout_seconds,
+            verify=self.tls,
+            transport=transport,
+            follow_redirects=False,
+            trust_env=False,
         )
 
     def __enter__(self) -> CastClient:

@@ -129,6 +129,7 @@ class Follower:
             opened = connect(
                 endpoint,
                 sock=socket,
+                ssl=self._client.tls if endpoint.startswith("wss:") else None,
                 proxy=None,
                 compression=None,
                 open_timeout=timeout,

@@ -1,8 +1,8 @@
-"""An embedded FHIRcast hub on loopback, with the reporting application that a person works in.
+"""An embedded FHIRcast hub on loopback.
 
 Subscriptions by HTTP, events by websocket, content shared under versions (FHIRcast 3.0.0, 2.4 to 2.10). It
 refuses and misbehaves on command, for tests. It takes only updates by HTTP: whatever else happens in a
-session is done by the reporting application, whose moves are methods here.
+session is done by the reporting application, which lives in the same object.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -25,7 +26,16 @@ from websockets.sync.server import Server, ServerConnection, serve
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
-from connectors.sandbox.cast_session import Session, Subscription, anchor, confirmation, denial, new_event
+from connectors.sandbox.cast_reporting import ReportingApplication
+from connectors.sandbox.cast_session import (
+    Session,
+    Subscription,
+    Update,
+    confirmation,
+    context_of,
+    denial,
+    read_update,
+)
 
 Resource = dict[str, Any]
 
@@ -35,14 +45,19 @@ _SILENT = logging.getLogger(f"{__name__}.websocket")
 _SILENT.setLevel(logging.CRITICAL + 1)
 
 
-class CastHub:
+class CastHub(ReportingApplication):
     """A hub on 127.0.0.1. Use start and stop, or a with block.
 
     token: the bearer token that every request must carry. lease_seconds: of every subscription.
+    tls: given, both ports speak TLS.
     """
 
-    def __init__(self, *, token: str = "", lease_seconds: float = 3600.0) -> None:
+    def __init__(
+        self, *, token: str = "", lease_seconds: float = 3600.0, tls: ssl.SSLContext | None = None
+    ) -> None:
+        super().__init__()
         self.token = token
+        self._tls = tls
         self.lease_seconds = lease_seconds
         self.requests: list[tuple[str, str]] = []
         """(hub.mode or event or GET, topic) of each request that was understood."""
@@ -66,9 +81,6 @@ class CastHub:
         """Where a websocket's handshake is redirected to."""
         self.moves = 0
         """How many of the next updates come too late: somebody else shares just before each."""
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        self._sessions: dict[str, Session] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._web: BaseWSGIServer | None = None
         self._sockets: Server | None = None
@@ -80,14 +92,22 @@ class CastHub:
     @property
     def url(self) -> str:
         """hub.url, once started."""
-        return f"http://127.0.0.1:{self._port}/hub"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}/hub"
 
     def start(self) -> CastHub:
         """Listen, on the same HTTP port as before after a stop."""
         self._sockets = serve(
-            self._attend, "127.0.0.1", 0, process_request=self._redirect, logger=_SILENT, close_timeout=1
+            self._attend,
+            "127.0.0.1",
+            0,
+            ssl=self._tls,
+            process_request=self._redirect,
+            logger=_SILENT,
+            close_timeout=1,
         )
-        self._web = make_server("127.0.0.1", self._port, self._application, True, request_handler=_Quiet)
+        self._web = make_server(
+            "127.0.0.1", self._port, self._application, True, request_handler=_Quiet, ssl_context=self._tls
+        )
         self._port = self._web.server_port
         self._threads = [
             threading.Thread(target=serving, name="sandbox-cast", daemon=True)
@@ -117,56 +137,6 @@ class CastHub:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-    # --- the reporting application ------------------------------------------------------------------
-
-    def open(
-        self,
-        topic: str,
-        report: Resource,
-        *,
-        patient: Resource | None = None,
-        studies: Sequence[Resource] = (),
-    ) -> str:
-        """A person opens a report; the event's id."""
-        context = [{"key": "report", "resource": report}]
-        context += [{"key": "patient", "resource": patient}] if patient else []
-        context += [{"key": "study", "resource": study} for study in studies]
-        with self._lock:
-            version = secrets.token_hex(8)
-            message = new_event(topic, "DiagnosticReport-open", context, version)
-            self._sessions[topic] = Session(version, context, {}, message)
-        return self._tell(topic, message)
-
-    def share(self, topic: str, *resources: Resource) -> str:
-        """The reporting application, or any other, shares resources in the open report."""
-        entries = [
-            {"resource": one, "request": {"method": "PUT", "url": f"{one['resourceType']}/{one['id']}"}}
-            for one in resources
-        ]
-        bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
-        return self._update(topic, f"app-{secrets.token_hex(8)}", bundle)
-
-    def update_final(self, topic: str, **changes: Any) -> str:
-        """The person finalises the open report: an update in which its status is final."""
-        report = self._sessions[topic].context[0]["resource"]
-        return self.share(topic, {**report, "status": "final", **changes})
-
-    def select(self, topic: str) -> str:
-        """The person selects something in the open report."""
-        return self._tell(topic, self._about(topic, "DiagnosticReport-select"))
-
-    def close(self, topic: str) -> str:
-        """The person closes the report; what was shared is disposed of."""
-        message = self._about(topic, "DiagnosticReport-close")
-        with self._lock:
-            self._sessions[topic] = Session()
-        return self._tell(topic, message)
-
-    def heartbeat(self, topic: str, period_seconds: float) -> str:
-        """A sign of life, and the promise of another within this time."""
-        context = [{"key": "period", "decimal": str(period_seconds)}]
-        return self._tell(topic, new_event(topic, "Heartbeat", context))
 
     # --- misbehaviour -------------------------------------------------------------------------------
 
@@ -241,16 +211,8 @@ class CastHub:
             return Response(status=404)
         if request.mimetype == "application/x-www-form-urlencoded":
             return self._subscribe(request)
-        try:
-            body = json.loads(request.get_data())
-            event = body["event"]
-            shared = {entry["key"]: entry for entry in event["context"]}
-            topic, name, version = event["hub.topic"], event["hub.event"], event["context.versionId"]
-            bundle = shared["updates"]["resource"]
-            reference = shared["report"]["reference"]["reference"]
-        except (ValueError, KeyError, TypeError):
-            return Response(status=400)
-        return self._take_update(topic, name, version, reference, bundle, body)
+        update = read_update(request.get_data())
+        return self._take_update(update, request.get_data()) if update else Response(status=400)
 
     def _subscribe(self, request: Request) -> Response:
         form = request.form
@@ -276,41 +238,32 @@ class CastHub:
             if known.connection is not None:
                 known.connection.send(confirmation(topic, self.lease_seconds))
         assert self._sockets is not None
-        address = f"ws://127.0.0.1:{self._sockets.socket.getsockname()[1]}/{key}"
+        address = f"{'wss' if self._tls else 'ws'}://127.0.0.1:{self._sockets.socket.getsockname()[1]}/{key}"
         return _json({"hub.channel.endpoint": self.endpoint or address}, 202)
 
     def _tell_context(self, topic: str) -> Response:
         if not self.tells_context:
             return Response(status=404)
         self.requests.append(("GET", topic))
-        session = self._sessions.get(topic, Session())
-        if not session.context:
-            return _json({"context.type": "", "context": []})
-        held = [{"resource": one} for one in session.content.values()]
-        content = {"resourceType": "Bundle", "type": "collection", "entry": held}
-        context = [*session.context, {"key": "content", "resource": content}]
-        told = {"context.type": "DiagnosticReport", "context.versionId": session.version, "context": context}
-        return _json(told)
+        return _json(context_of(self._sessions.get(topic, Session())))
 
-    def _take_update(
-        self, topic: str, name: str, version: str, reference: str, bundle: Resource, body: Resource
-    ) -> Response:
-        self.requests.append((name, topic))
-        session = self._sessions.get(topic, Session())
+    def _take_update(self, update: Update, data: bytes) -> Response:
+        self.requests.append((update.name, update.topic))
+        session = self._sessions.get(update.topic, Session())
         if self.refuses_updates:
             return Response(status=self.refuses_updates)
         if self.moves:
             self.moves -= 1
             note = {"resourceType": "Observation", "id": secrets.token_hex(8), "status": "preliminary"}
-            self.share(topic, note)
-        opened = session.context[0]["resource"] if session.context else {}
-        if name != "DiagnosticReport-update" or reference != f"DiagnosticReport/{opened.get('id')}":
+            self.share(update.topic, note)
+        opened = session.context[0]["resource"]["id"] if session.context else ""
+        if update.name != "DiagnosticReport-update" or update.reference != f"DiagnosticReport/{opened}":
             return Response(status=400)
-        if version != session.version:
+        if update.version != session.version:
             self.stale += 1
             return Response(status=409)
-        self.updates.append(body)
-        self._update(topic, body["id"], bundle)
+        self.updates.append(json.loads(data))
+        self._update(update.topic, update.id, update.bundle)
         return Response(status=202)
 
     # --- websockets ---------------------------------------------------------------------------------
@@ -353,27 +306,6 @@ class CastHub:
         with self._changed:
             self.answers[told["id"]] = int(told["status"])
             self._changed.notify_all()
-
-    def _update(self, topic: str, event_id: str, bundle: Resource) -> str:
-        with self._changed:
-            session = self._sessions[topic]
-            for entry in bundle["entry"]:
-                session.content[entry["request"]["url"]] = entry["resource"]
-            prior, session.version = session.version, secrets.token_hex(8)
-            context = [anchor(session), {"key": "updates", "resource": bundle}]
-            message = new_event(topic, "DiagnosticReport-update", context, session.version)
-            message["id"] = event_id
-            message["event"]["context.priorVersionId"] = prior
-            self._changed.notify_all()
-        return self._tell(topic, message)
-
-    def _about(self, topic: str, name: str) -> Resource:
-        with self._lock:
-            return new_event(topic, name, [anchor(self._sessions[topic])])
-
-    def _tell(self, topic: str, message: Resource) -> str:
-        self.send(topic, json.dumps(message))
-        return str(message["id"])
 
 
 class _Quiet(WSGIRequestHandler):

@@ -60,3 +60,46 @@ def confirmation(topic: str, lease_seconds: float) -> str:
 def denial(topic: str) -> str:
     """What a subscription is told at its end (section 2.4)."""
     return json.dumps({"hub.mode": "denied", "hub.topic": topic, "hub.events": "all"})
+
+
+def context_of(session: Session) -> Resource:
+    """The answer to who asks what is open (section 2.9)."""
+    if not session.context:
+        return {"context.type": "", "context": []}
+    held = [{"resource": one} for one in session.content.values()]
+    content = {"resourceType": "Bundle", "type": "collection", "entry": held}
+    return {
+        "context.type": "DiagnosticReport",
+        "context.versionId": session.version,
+        "context": [*session.context, {"key": "content", "resource": content}],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A request to share content, as a subscriber sent it."""
+
+    id: str
+    topic: str
+    name: str
+    version: str
+    reference: str
+    bundle: Resource
+
+
+def read_update(data: bytes) -> Update | None:
+    """The request; None when it is not one (section 3.6.3)."""
+    try:
+        body = json.loads(data)
+        event = body["event"]
+        shared = {entry["key"]: entry for entry in event["context"]}
+        return Update(
+            body["id"],
+            event["hub.topic"],
+            event["hub.event"],
+            event["context.versionId"],
+            shared["report"]["reference"]["reference"],
+            shared["updates"]["resource"],
+        )
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import queue
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from connectors.errors import Conflict, Malformed, Rejected, Unreachable
 from connectors.fhir.cast import OFFERS, CastClient
+from connectors.fhir.cast_content import draft_content
 from connectors.fhir.cast_events import CLOSE, MAX_MESSAGE_BYTES, OPEN, SELECT, UPDATE, Event
 from connectors.fhir.cast_following import MOST_UNREADABLE, Follower
+from connectors.fhir.client import FhirClient
+from connectors.fhir.drafts import publish
+from connectors.fhir.identifiers import IdentifierSystems
 from connectors.fhir.outcome import Absent
 from connectors.sandbox.cast_hub import CastHub
 from tests.cast_samples import a_patient, a_report
+from tests.certificates import Authority
+from tests.fhir_samples import a_draft, fhir_url, redone  # noqa: F401 - a fixture
 from tests.unit.test_fhir_cast_egress import OBSERVATION, REPORT, sharing
 
 TOPIC = "session/of a workstation?#1"
@@ -303,6 +312,43 @@ def test_neither_topic_nor_patient_is_logged(
     assert "is not followed" in told
     for secret in (TOPIC, "workstation", TOKEN, "PID1", "ACC1", "ws://"):
         assert secret not in told
+
+
+def test_a_hub_is_spoken_to_by_tls(tmp_path: Path) -> None:
+    """Both ways, its certificate verified; a stranger's is not accepted, nor a websocket without TLS."""
+    authority, stranger = Authority(tmp_path), Authority(tmp_path, "stranger")
+    own = authority.issue("hub")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(own.certificate, own.key)
+    trusting = ssl.create_default_context(cafile=str(authority.certificate))
+    with CastHub(tls=tls) as hub:
+        with CastClient(hub.url, timeout_seconds=5, tls=trusting) as client, following(client) as followed:
+            hub.until(lambda: hub.listening(TOPIC), "the subscription")
+            told = opening(hub)
+            assert followed.next().id == told
+        for other in (None, ssl.create_default_context(cafile=str(stranger.certificate))):
+            with CastClient(hub.url, timeout_seconds=5, tls=other) as client, pytest.raises(Unreachable):
+                client.subscribe(TOPIC)
+        hub.endpoint = "ws://127.0.0.1:1/x"
+        with CastClient(hub.url, timeout_seconds=5, tls=trusting) as client, pytest.raises(Malformed):
+            client.subscribe(TOPIC)
+
+
+def test_a_draft_is_read_as_it_stands_on_the_server(fhir_url: str) -> None:  # noqa: F811 - the fixture
+    """On the sandbox and on HAPI: report and Device; a version that is not the known one is not shared."""
+    draft, systems = a_draft(), IdentifierSystems()
+    with FhirClient(fhir_url) as server:
+        written = publish(server, draft)
+        content = draft_content(server, draft, written, systems)
+        assert content is not None
+        shared = [entry["resource"]["resourceType"] for entry in content["entry"]]
+        assert shared == ["DiagnosticReport", "Device"]
+        assert content["entry"][0]["fullUrl"] == f"{server.base_url}/{written.reference}"
+        older = dataclasses.replace(written, version="0")
+        assert draft_content(server, draft, older, systems) is None
+        gone = dataclasses.replace(written, reference=f"DiagnosticReport/absent-{draft.case_id}")
+        assert draft_content(server, draft, gone, systems) is None
+        assert draft_content(server, redone(draft), written, systems) is None
 
 
 # --- content ----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect
@@ -121,12 +122,12 @@ class Follower:
                 with self._lock:
                     self._connection = None
 
-    def _opened(self, endpoint: str) -> ClientConnection:
+    def _opened(self, endpoint: str) -> AbstractContextManager[ClientConnection]:
         """A websocket. A redirect is never followed: a socket that is there already cannot be led away."""
         timeout = self._client.timeout_seconds
         socket = open_socket(endpoint, timeout)
         try:
-            opened = connect(
+            return connect(
                 endpoint,
                 sock=socket,
                 ssl=self._client.tls if endpoint.startswith("wss:") else None,
@@ -136,7 +137,6 @@ class Follower:
                 close_timeout=CLOSE_SECONDS,
                 max_size=MAX_MESSAGE_BYTES,
                 logger=_SILENT,
-                legacy=True,
             )
         except (OSError, TimeoutError) as error:
             socket.close()
@@ -145,8 +145,6 @@ class Follower:
             # Its words hold the address.
             socket.close()
             raise Rejected(f"connect: expected a websocket, came {type(error).__name__}.") from None
-        assert isinstance(opened, ClientConnection)
-        return opened
 
     def _converse(self, connection: ClientConnection, endpoint: str) -> str:
         """Answer what comes; the new address when a renewal gives one. Raises ConnectionClosed."""

@@ -6,13 +6,13 @@ from typing import Any
 
 from connectors.errors import Rejected
 from connectors.exchange import DraftReport, PublishedReport
+from connectors.fhir.authorship import device_of
 from connectors.fhir.client import FhirClient, reference_of, version_of
 from connectors.fhir.egress import check_content, labelled
 from connectors.fhir.elements import record, records, text
 from connectors.fhir.identifiers import IdentifierSystems, token, values_of
 from connectors.fhir.ours import draft_numbers
 from connectors.fhir.outcome import Absent
-from connectors.fhir.report import device_of
 
 Resource = dict[str, Any]
 

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-from connectors.errors import ExchangeError, Malformed, Rejected
+from connectors.errors import ExchangeError, Malformed, Rejected, Unreachable
 from connectors.fhir.outcome import error_of_status
 from connectors.fhir.retrying import retry_after_seconds
 from connectors.fhir.signing_keys import KeyFolder, SigningKey
@@ -243,12 +243,16 @@ def _token_of(answer: Answer, asked_at: float) -> _Held:
 
 
 def _error(answer: Answer, action: str) -> ExchangeError:
-    return error_of_status(
+    error = error_of_status(
         answer.status,
         action=action,
         body=b"",  # its words may repeat the assertion
         retry_after_seconds=retry_after_seconds(answer.headers),
     )
+    if isinstance(error, Unreachable):
+        return error
+    # Its 404 or 409 is no word about the resource that the token was for: that is neither gone nor changed.
+    return TokenRefused(f"{action}: expected 200, came {answer.status}. {TokenRefused.next_step}")
 
 
 def _error_code(body: bytes) -> str:

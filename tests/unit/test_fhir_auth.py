@@ -48,6 +48,7 @@ class Site:
         write_key(folder / "a.pem")
         self.keys = KeyFolder(folder)
         self.asked: list[httpx.Request] = []
+        self.smart_status = 200
         self.smart: Any = {"token_endpoint": TOKEN_URL}
         self.token_answer: Callable[[], httpx.Response] = lambda: httpx.Response(200, json=GIVEN)
         self.fhir_status: Callable[[str], int] = lambda _: 200
@@ -71,7 +72,7 @@ class Site:
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request)
         if request.url.path.endswith("/smart-configuration"):
-            return httpx.Response(200, json=self.smart)
+            return httpx.Response(self.smart_status, json=self.smart)
         if request.url.path.endswith("/token"):
             return self.token_answer()
         return httpx.Response(
@@ -211,9 +212,10 @@ def test_a_refusal_is_told_by_its_code_only(
 @pytest.mark.parametrize(
     ("status", "body", "expected"),
     [
-        (400, {"error": "Zebedee"}, Rejected),
-        (401, None, Rejected),
-        (302, None, Rejected),
+        (400, {"error": "Zebedee"}, TokenRefused),
+        (401, None, TokenRefused),
+        (302, None, TokenRefused),
+        (201, GIVEN, TokenRefused),
         (429, None, Unreachable),
         (500, None, Unreachable),
         (503, {"error": "server_error"}, Unreachable),
@@ -241,6 +243,18 @@ def test_an_answer_without_a_token_is_an_error(
     assert {request.url.host for request in site.asked} == {"auth.test"}
     site.token_answer = lambda: httpx.Response(200, json=GIVEN)
     assert site.services.token() == "first"
+
+
+@pytest.mark.parametrize("status", [404, 409, 410, 412])
+@pytest.mark.parametrize("token_url", [TOKEN_URL, ""])
+def test_a_token_server_says_nothing_about_a_report(tmp_path: Path, status: int, token_url: str) -> None:
+    """Its 404 or 412 is neither Absent nor Conflict: those would say that a person deleted or changed it."""
+    site = Site(tmp_path, token_url=token_url)
+    site.token_answer = lambda: httpx.Response(status)
+    site.smart_status = 200 if token_url else status
+    with pytest.raises(ExchangeError) as raised:
+        site.client.read("DiagnosticReport/1")
+    assert type(raised.value) is TokenRefused
 
 
 def test_a_throttled_token_server_says_when_to_come_back(site: Site) -> None:

@@ -36,6 +36,10 @@ SERVER: dict[str, dict[str, Any]] = {
         "practitioner": {"reference": "Practitioner/rosa"},
         "code": [{"coding": [{"code": "x", "display": "Consultant"}]}, {"text": "Second"}],
     },
+    "PractitionerRole/gone": {
+        "resourceType": "PractitionerRole",
+        "practitioner": {"reference": "Practitioner/gone", "display": "Dr Elena Rosa"},
+    },
     "Device/ai": {"resourceType": "Device", "deviceName": [{"name": "Prelim", "type": "model-name"}]},
     "Organization/dept": {"resourceType": "Organization", "name": "Radiology"},
 }
@@ -100,6 +104,7 @@ def test_name_that_is_one_text_is_printed_as_it_is() -> None:
         {"reference": "http://other.test/r4/Practitioner/rosa", "display": "Dr Elena Rosa"},
         {"reference": "Practitioner/nameless", "display": "Dr Elena Rosa"},
         {"type": "Practitioner", "display": "Dr Elena Rosa"},
+        {"reference": "PractitionerRole/gone"},
     ],
 )
 def test_display_names_the_interpreter_where_nothing_else_does(reference: dict[str, str]) -> None:

@@ -26,6 +26,8 @@ MAX_READS = 24
 """Named resources read for one dossier, our own version before not counted."""
 MAX_NAMED = 100
 """References of one element that are looked at."""
+MAX_CONTAINED = 1000
+"""Contained resources that a reference is looked for among."""
 
 PATIENTS = frozenset({"Patient"})
 PERSONS = frozenset({"Practitioner", "PractitionerRole"})
@@ -245,8 +247,9 @@ def _in_part(resource: Resource) -> bool:
 
 def _contained(dossier: Dossier, holder: Resource) -> list[Resource]:
     # A contained resource contains none: its # names what stands beside it (references.html#contained).
-    beside = records(dossier.focus, "contained")
-    return beside if any(holder is one for one in beside) else records(holder, "contained")
+    beside = records(dossier.focus, "contained")[:MAX_CONTAINED]
+    inside = any(holder is one for one in beside)
+    return beside if inside else records(holder, "contained")[:MAX_CONTAINED]
 
 
 def _canonical(document: object) -> bytes:

@@ -93,15 +93,20 @@ def _chosen(resource: dict[str, Any], systems: IdentifierSystems) -> tuple[str, 
     named = [one for one in ([single] if single else records(resource, "identifier")) if exact(one, "value")]
     named = [one for one in named if text(one, "use") != "old"] or named
     typed = [one for one in named if "MR" in types_of(one)]
-    for one in (*typed, *named):
+    # Any OID may be somebody's authority, and national numbers have one too: last, and only one typed MR.
+    plain = [one for one in (*typed, *named) if not _of_oid(one)]
+    for one in (*plain, *filter(_of_oid, typed)):
         authority = systems.authority_of(text(one, "system"))
-        # Any OID may be somebody's authority, and national numbers have one too: it must be typed MR.
-        if authority is not None and (one in typed or not text(one, "system").startswith("urn:oid:")):
+        if authority is not None:
             return exact(one, "value"), authority
     choice = named[0] if len(named) == 1 else next(iter(typed), None)
     if choice is None:
         return "", ""
     return exact(choice, "value"), systems.authority_of(text(choice, "system")) or ""
+
+
+def _of_oid(identifier: dict[str, Any]) -> bool:
+    return text(identifier, "system").startswith("urn:oid:")
 
 
 def types_of(identifier: dict[str, Any]) -> set[str]:

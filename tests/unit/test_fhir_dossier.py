@@ -15,7 +15,15 @@ from connectors.errors import Malformed, Rejected, Unreachable
 from connectors.exchange import PublishedReport
 from connectors.fhir import dossier as dossiers
 from connectors.fhir.client import FhirClient
-from connectors.fhir.dossier import MAX_DOSSIER_BYTES, MAX_NAMED, MAX_READS, Dossier, gather, resolve
+from connectors.fhir.dossier import (
+    MAX_CONTAINED,
+    MAX_DOSSIER_BYTES,
+    MAX_NAMED,
+    MAX_READS,
+    Dossier,
+    gather,
+    resolve,
+)
 from connectors.fhir.outcome import Absent
 from tests.fhir_dossiers import BASE, DOCTOR, ENCOUNTER, PATIENT, REPORT, REQUEST, STANDING, STUDY
 
@@ -356,6 +364,14 @@ def leads_to(target: str, kinds: frozenset[str], **changes: Any) -> object:
 def test_reference_leads_to_contained_or_fetched_of_the_right_kind(target: str, found: object) -> None:
     """And nowhere else."""
     assert leads_to(target, dossiers.PATIENTS) == found
+
+
+@pytest.mark.parametrize(("place", "found"), [(MAX_CONTAINED - 1, "p"), (MAX_CONTAINED, None)])
+def test_only_so_many_contained_resources_are_looked_through(place: int, found: object) -> None:
+    """A list of any length costs a bounded look."""
+    contained: list[Resource] = [{"resourceType": "Patient", "id": f"x{number}"} for number in range(place)]
+    contained.append({"resourceType": "Patient", "id": "p"})
+    assert leads_to("#p", dossiers.PATIENTS, contained=contained) == found
 
 
 def test_hash_inside_a_fetched_resource_names_nothing_of_ours() -> None:

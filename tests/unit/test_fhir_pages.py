@@ -117,7 +117,7 @@ def test_server_that_refuses_a_long_search_is_asked_for_less_from_then_on() -> N
 
 
 def test_value_that_cannot_be_asked_for_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
-    """One poisoned answer is left out, with a line in the log that names nobody; the others go on as before."""
+    """One poisoned answer is left out, with a line in the log; the others go on as before."""
     server = Server([report(number) for number in range(2 * AT_ONCE)], bad="A77")
     found = seen(server, [f"A{number}" for number in range(2 * AT_ONCE)])
     assert len(found) == 2 * AT_ONCE - 1

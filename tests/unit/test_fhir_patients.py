@@ -77,6 +77,8 @@ def test_system_without_authority_gives_none() -> None:
         ([identifier("urn:x", "X", "MR"), identifier(SITE, "P1")], ("P1", "HOSP")),
         ([identifier(OID, "SSN", "SS"), identifier("urn:x", "X", "MR")], ("X", "")),
         ([identifier(OID, "N", "MR"), identifier("urn:x", "X")], ("N", OID.removeprefix("urn:oid:"))),
+        ([identifier(OID, "N", "MR"), identifier(SITE, "P1", "MR")], ("P1", "HOSP")),
+        ([identifier(SITE, "P1"), identifier(SITE, "P2", "MR")], ("P2", "HOSP")),
         ([identifier("urn:x", "X")], ("X", "")),
         ([identifier(OID, "N")], ("N", OID.removeprefix("urn:oid:"))),
         (

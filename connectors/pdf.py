@@ -108,6 +108,8 @@ class _Page(FPDF):
     def _add(self, name: str, file: bytes) -> None:
         """Add a font; `add_font` takes files on a disk only, and ours are made in memory."""
         self.fonts[name] = font = TTFFont(self, cast(Any, BytesIO(file)), name, "")
+        # TrueType shapes stay as they are, and so do their bounds: to measure them anew would unpack each.
+        font.ttfont.recalcBBoxes = font.is_cff
         if font.is_cff and font.is_cid_keyed:
             self._set_min_pdf_version("1.6")
 

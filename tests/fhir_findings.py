@@ -35,8 +35,8 @@ LOCAL = Coding("CTCH", "CT chest", "99SITE")
 CODES = CodeMap(
     {
         ("99SITE", "CTCH"): (
-            Coding("24627-2", "CT Chest", LOINC),
-            Coding("RPID16", "CT Chest", RADLEX),
+            Coding("29252-4", "CT Chest WO contrast", LOINC),
+            Coding("RPID16", "CT Chest wo IV Contrast", RADLEX),
         )
     }
 )

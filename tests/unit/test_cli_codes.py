@@ -35,7 +35,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.chdir(tmp_path)
     url = fresh_url(tmp_path)
     file = tmp_path / "codes.csv"
-    file.write_text(f"{','.join(COLUMNS)}\n99site,CTCH,24627-2,CT Chest,RPID16,CT Chest\n", encoding="utf-8")
+    file.write_text(f"{','.join(COLUMNS)}\n99site,CTCH,29252-4,CT Chest,RPID16,CT Chest\n", encoding="utf-8")
     monkeypatch.setenv("PRELIM_DATABASE_URL", url)
     monkeypatch.setenv("PRELIM_PROCEDURE_CODES", str(file))
     database = Database(url)
@@ -57,13 +57,13 @@ def test_list_prints_what_the_file_says(site: Settings) -> None:
         {
             "system": "99SITE",
             "code": "CTCH",
-            "loinc": "24627-2",
+            "loinc": "29252-4",
             "loinc_display": "CT Chest",
             "radlex": "RPID16",
             "radlex_display": "CT Chest",
         }
     ]
-    assert "24627-2" in invoke("codes", "list").output
+    assert "29252-4" in invoke("codes", "list").output
 
 
 def test_unmapped_prints_what_the_map_lacks_the_most_frequent_first(site: Settings) -> None:

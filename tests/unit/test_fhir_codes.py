@@ -14,7 +14,7 @@ from connectors.fhir.codes import COLUMNS, CodeMap, UnreadableCodes, code_of, is
 from tests.fhir_findings import CODES, LOCAL
 
 HEADER = ",".join(COLUMNS)
-GOOD = "99SITE,CTCH,24627-2,CT Chest,RPID16,CT Chest"
+GOOD = "99SITE,CTCH,29252-4,CT Chest,RPID16,CT Chest"
 
 
 def read(folder: Path, content: str | bytes) -> CodeMap:
@@ -30,7 +30,7 @@ def test_a_file_with_comments_and_empty_lines_is_read(tmp_path: Path, end: str, 
     lines = ["# of the department", "", HEADER, GOOD, "  # more", 'L,"X,1",,,RID1301,"Lung, both"', ""]
     found = read(tmp_path, mark + end.join(lines))
     assert found.of(LOCAL) == (
-        Coding("24627-2", "CT Chest", "http://loinc.org"),
+        Coding("29252-4", "CT Chest", "http://loinc.org"),
         Coding("RPID16", "CT Chest", "http://www.radlex.org"),
     )
     assert found.of(Coding("X,1", system="L"))[0].text == "Lung, both"
@@ -140,15 +140,15 @@ def test_a_mapped_procedure_is_loinc_radlex_and_the_sites_own() -> None:
         "http://www.radlex.org",
         "urn:prelim:codes:99SITE",
     ]
-    assert [coding["code"] for coding in concept["coding"]] == ["24627-2", "RPID16", "CTCH"]
+    assert [coding["code"] for coding in concept["coding"]] == ["29252-4", "RPID16", "CTCH"]
     assert concept["text"] == "CT chest"
 
 
 def test_a_mapped_procedure_is_not_told_twice() -> None:
     """Where the site orders in LOINC, its own code is LOINC's."""
-    same = Coding("24627-2", "CT Chest", "LN")
-    mapped = CodeMap({("http://loinc.org", "24627-2"): CODES.of(LOCAL)})
-    assert [coding["code"] for coding in code_of(same, mapped)["coding"]] == ["24627-2", "RPID16"]
+    same = Coding("29252-4", "CT Chest", "LN")
+    mapped = CodeMap({("http://loinc.org", "29252-4"): CODES.of(LOCAL)})
+    assert [coding["code"] for coding in code_of(same, mapped)["coding"]] == ["29252-4", "RPID16"]
 
 
 def test_a_procedure_that_the_map_lacks_is_as_without_a_map() -> None:

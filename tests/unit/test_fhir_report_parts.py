@@ -133,7 +133,7 @@ def test_the_site_maps_the_code_of_the_report() -> None:
     """LOINC first, as in the hospital's file."""
     bundle = draft_bundle(a_draft(procedure=LOCAL), codes=CODES)
     assert [coding["code"] for coding in made(bundle=bundle)["code"]["coding"]] == [
-        "24627-2",
+        "29252-4",
         "RPID16",
         "CTCH",
     ]

@@ -8,6 +8,8 @@ import logging
 import queue
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +20,7 @@ from typing import Any
 import pytest
 
 from connectors.errors import Conflict, Malformed, Rejected, Unreachable
-from connectors.fhir.cast import OFFERS, CastClient
+from connectors.fhir.cast import MAX_ENDPOINT, OFFERS, CastClient
 from connectors.fhir.cast_content import draft_content
 from connectors.fhir.cast_events import CLOSE, MAX_MESSAGE_BYTES, OPEN, SELECT, UPDATE, Event
 from connectors.fhir.cast_following import MOST_UNREADABLE, Follower
@@ -261,7 +263,15 @@ def test_a_remote_hub_gives_no_way_to_our_own_loopback() -> None:
     """A wss address of its own host is taken, and one of ours is not."""
     with CastClient("https://hub.test/cast") as client:
         assert client._judged("wss://hub.test:8443/x") == "wss://hub.test:8443/x"
-        for endpoint in ("ws://127.0.0.1:5432/", "wss://127.0.0.1/x", "wss://localhost/x", "ws://hub.test/x"):
+        longest = "wss://hub.test/" + "x" * (MAX_ENDPOINT - len("wss://hub.test/"))
+        assert client._judged(longest) == longest
+        for endpoint in (
+            f"{longest}x",
+            "ws://127.0.0.1:5432/",
+            "wss://127.0.0.1/x",
+            "wss://localhost/x",
+            "ws://hub.test/x",
+        ):
             with pytest.raises(Malformed):
                 client._judged(endpoint)
 
@@ -292,6 +302,16 @@ def test_a_hub_that_is_down_is_unreachable(hub: CastHub, client: CastClient) -> 
     with pytest.raises(Unreachable):
         client.subscribe(TOPIC)
     client.unsubscribe(TOPIC, "ws://127.0.0.1:1/x")
+
+
+def test_addresses_are_not_logged_by_the_libraries() -> None:
+    """Whoever imports the client has them quiet: a request's URL may hold a topic."""
+    code = (
+        "import logging, connectors.fhir.cast; print(logging.getLogger('httpx').isEnabledFor(logging.INFO))"
+    )
+    code = f"import logging; logging.basicConfig(level=logging.DEBUG); {code}"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"
 
 
 def test_neither_topic_nor_patient_is_logged(

@@ -88,7 +88,8 @@ class Publishing:
                 # The case moved on while the server was writing: the draft is there, and the log says so.
                 record(session, ACTOR, "draft.written-late", case_id=case_id, details=where)
                 if case.state == CaseState.CANCELLED:
-                    self._enqueue(session, Job("withdraw", case_id, case.draft_number))
+                    # The first attempt may have been made before the draft was there.
+                    self._enqueue(session, Job("withdraw", case_id, case.draft_number, 1))
                 ask_to_retire(session, case, self._enqueue)
 
     def _settle(

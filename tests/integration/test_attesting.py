@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from connectors.fhir.signoff import read_signoff
 from connectors.fhir.verifier import ATTESTATION
 from connectors.sandbox.fhir_faults import FaultyTransport, first
 from connectors.sandbox.fhir_radiologist import sign
+from plugin.attesting import evidence_sha256
 from plugin.casework import Job
 from plugin.reports import check_report, take_report
 from plugin.tables import SignOff
 from plugin.translate import published
-from tests.case_samples import fresh_database, holds
+from tests.case_samples import AT, fresh_database, holds
 from tests.fhir_room import Room
 from tests.fhir_samples import ROSA, fhir_url  # noqa: F401 - a fixture
 
@@ -113,6 +115,25 @@ def test_the_same_signature_is_attested_once(room: Room) -> None:
     room.jobs.asked[:] = [Job("attest", room.case_id, row.id)]
     room.do("attest")
     assert len(attestations(room, resource)) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["source", "version", "status", "signer_name", "signer_identifier", "signed_at", "text_sha256"]
+)
+def test_what_is_attested_is_told_apart_by_all_that_was_seen(name: str) -> None:
+    """The hash stands for one version of one report by one person, and not for how it was brought here."""
+    told = {
+        "source": "http://fhir.example/DiagnosticReport/17",
+        "version": "3",
+        "status": "final",
+        "signer_name": "Dr. Elena Rosa",
+        "signer_identifier": "D-77",
+        "signed_at": AT,
+        "text_sha256": "ab" * 32,
+    }
+    other = {**told, name: AT + timedelta(seconds=1) if name == "signed_at" else "other"}
+    assert evidence_sha256(SignOff(**told)) != evidence_sha256(SignOff(**other))
+    assert evidence_sha256(SignOff(**told)) == evidence_sha256(SignOff(**told, evidence="message 9:0", id=4))
 
 
 def test_a_correction_is_attested_beside_the_first(room: Room) -> None:

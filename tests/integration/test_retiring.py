@@ -123,8 +123,13 @@ def test_a_cancelled_order_takes_back_a_draft_whose_answer_was_lost(room: Room) 
 
 
 def test_a_draft_written_while_the_human_signed_is_retired(room: Room) -> None:
-    """The report came while our write was under way: written late, and withdrawn."""
-    with room.through(Meddling(after=room.report)) as server:
+    """The report came while our write was under way, and nothing stood yet when it was first looked for."""
+
+    def report() -> None:
+        room.report()
+        room.retire()
+
+    with room.through(Meddling(before=report)) as server:
         room.publish(server)
     assert "draft.written-late" in room.actions
     assert room.case.state == CaseState.SIGNED
@@ -141,7 +146,7 @@ def test_a_draft_written_while_the_order_was_cancelled_is_withdrawn(room: Room) 
             take_order(session, cancelled, room.jobs.enqueue, "hl7:RIS")
         room.do("withdraw")
 
-    with room.through(Meddling(after=cancel)) as server:
+    with room.through(Meddling(before=cancel)) as server:
         room.publish(server)
     room.do("withdraw")
     assert room.stands()[0] == "cancelled"

@@ -131,7 +131,7 @@ class Worker:
                 case = session.get_one(Case, case_id)
                 if case.draft_number != number and kind not in BESIDE:
                     return  # A newer draft is due: what became of this one is of no account.
-                if CaseState.FAILED in MOVES[CaseState(case.state)]:
+                if kind not in BESIDE and CaseState.FAILED in MOVES[CaseState(case.state)]:
                     move(session, case, CaseState.FAILED, ACTOR, reason=reason, details={"draft": number})
                 else:
                     case.reason = reason if kind not in BESIDE else f"{case.reason} {reason}".lstrip()

@@ -221,3 +221,25 @@ def test_a_worker_that_stops_with_a_job_in_hand_leaves_its_lease_to_run_out(
     worker.stop()
     with database.read() as session:
         assert session.get(WorkerLease, worker._settings.executor_id) is None
+
+
+@pytest.mark.parametrize("kind", ["retire", "attest"])
+def test_a_job_about_a_humans_report_is_told_whichever_draft_is_the_newest(
+    database: Database, kind: str
+) -> None:
+    """Its number is none of a draft that is due: the case says that it failed, beside its own reason."""
+    case = ready(database)
+    with database.write() as session:
+        row = session.get_one(Case, case.id)
+        row.state, row.reason, row.draft_number = "SIGNED", "Final report, signed.", 2
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    worker, _ = a_worker(database)
+    worker._guarded(kind, broken)(case.id, 7, 0)
+    with database.read() as session:
+        told = session.get_one(Case, case.id).reason
+        actions = session.scalars(sa.select(AuditLeaf.action)).all()
+    assert told.startswith("Final report, signed. An error that nobody foresaw (ZeroDivisionError)")
+    assert (actions[-1], state_of(database)) == (f"{kind}.failed", CaseState.SIGNED)

@@ -54,7 +54,7 @@ bench: $(VENV)/.extra-bench ## Print every benchmark as a ratio against its peer
 
 # The starter needs nothing but Python itself, so it does not wait for the extras.
 .PHONY: services
-services: | $(BIN)/python ## Install and start HAPI FHIR, Keycloak, Orthanc and PostgreSQL on loopback
+services: | $(BIN)/python ## Install and start HAPI FHIR, Medplum, Keycloak, Orthanc and PostgreSQL on loopback
 	@$(BIN)/python -m tests.services start
 
 .PHONY: services-stop

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from connectors.fhir.capabilities import shortcomings
 from connectors.fhir.retrying import ONE_ATTEMPT
 from plugin.peers import fhir_client, fhir_keys
 from plugin.settings import SettingError, Settings
@@ -25,7 +26,7 @@ def examine_fhir(settings: Settings, *, timeout_seconds: float) -> str:
             f"FHIR {_version(statement, settings.fhir_release)}",
             _authentication(settings),
             f"patients by {settings.fhir_patient_system}",
-            *_limits(statement),
+            *shortcomings(statement),
         ]
     )
 
@@ -50,8 +51,3 @@ def _authentication(settings: Settings) -> str:
     else:
         way = "a fixed token" if settings.fhir_token else "no token"
     return f"{way} and a certificate" if settings.fhir_certificate else way
-
-
-def _limits(_statement: dict[str, Any]) -> list[str]:
-    """What the server cannot do, a sentence each."""
-    return []

@@ -15,17 +15,18 @@ from plugin.tables import Case, Delivery, DraftRecord
 ACTOR = "prelim/worker"
 
 
-def offer_message(case: Case, row: DraftRecord, settings: Settings) -> bytes:
+def offer_message(case: Case, row: DraftRecord, settings: Settings, *, pdf: bytes | None = None) -> bytes:
     """The ORU^R01 that offers a draft, checked as it would leave. Raises ExchangeError.
 
     To be made before the transaction that puts it in the outbox: a PDF takes its time.
+    pdf: of this very draft, where the caller has it already.
     """
     draft = translate.draft_report(case, row)
     message = draft_message(
         draft,
         control_id=outbox.offer_id(row.id),
         at=now(),
-        pdf=report_pdf(draft) if "pdf" in settings.ris_content else None,
+        pdf=(pdf or report_pdf(draft)) if "pdf" in settings.ris_content else None,
         with_text="text" in settings.ris_content,
     )
     check_egress(message)

@@ -87,7 +87,12 @@ class Pipeline:
         if self._server is None:
             raise SettingError("PRELIM_FHIR_URL must name the FHIR server (or set PRELIM_SHADOW=yes).")
         return Publishing(
-            self.settings, self.database, self.queue.enqueue, self._server, systems(self.settings)
+            self.settings,
+            self.database,
+            self.queue.enqueue,
+            self._server,
+            systems(self.settings),
+            codes(self.settings),
         )
 
     def withdrawing(self) -> Withdrawing:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from connectors.errors import Conflict, ExchangeError, Unreachable
+from connectors.exchange import DraftReport
 from connectors.fhir.client import FhirClient
+from connectors.fhir.codes import CodeMap
 from connectors.fhir.drafts import HumanVersion, publish
 from connectors.fhir.identifiers import IdentifierSystems
+from connectors.pdf import Unprintable, report_pdf
 from plugin import translate
+from plugin.abilities import Abilities
 from plugin.audit.log import record
 from plugin.cases import CaseState
 from plugin.casework import Enqueue, Job, move
@@ -21,7 +25,10 @@ ACTOR = "prelim/worker"
 
 
 class Publishing:
-    """Writes drafts to the FHIR server."""
+    """Writes drafts to the FHIR server.
+
+    codes: the hospital's map of procedure codes; None when it has none.
+    """
 
     def __init__(
         self,
@@ -30,18 +37,22 @@ class Publishing:
         enqueue: Enqueue,
         server: FhirClient,
         systems: IdentifierSystems,
+        codes: CodeMap | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
         self._enqueue = enqueue
         self._server = server
         self._systems = systems
+        self._codes = codes
+        self._abilities = Abilities(server)
 
     def publish(self, case_id: str, number: int, attempt: int) -> None:
         """Publish one draft.
 
         1. Stop unless the case is DRAFTED and this is its draft.
-        2. Write with If-None-Exist or If-Match, and read back (connectors.fhir.drafts).
+        2. Write with If-None-Exist or If-Match, and read back (connectors.fhir.drafts); its PDF is made once,
+           for the FHIR server and for the RIS.
         3. A human's version withholds the draft; a server that does not answer is asked again later; a
            server that refuses fails the case.
         4. Record where the draft stands.
@@ -55,8 +66,17 @@ class Publishing:
             known = published_before(session, case_id)
         try:
             # Made before anything leaves: what cannot be offered to the RIS must not stand anywhere else.
-            message = offer_message(case, row, self._settings) if self._settings.ris else b""
-            written = publish(self._server, draft, systems=self._systems, known=known)  # 2
+            pdf = _pdf(draft)
+            message = offer_message(case, row, self._settings, pdf=pdf) if self._settings.ris else b""
+            written = publish(  # 2
+                self._server,
+                draft,
+                systems=self._systems,
+                known=known,
+                codes=self._codes,
+                pdf=pdf,
+                capabilities=self._abilities.now(),
+            )
         except Unreachable as error:  # 3
             self._wait(case_id, number, attempt, error)
             return
@@ -114,6 +134,14 @@ class Publishing:
                 retry(
                     session, case, job, str(error), self._settings, self._enqueue, ACTOR, asked_seconds=asked
                 )
+
+
+def _pdf(draft: DraftReport) -> bytes | None:
+    """The draft as a PDF; None when it holds a script that no font of ours has: the HTML says it then."""
+    try:
+        return report_pdf(draft)
+    except Unprintable:
+        return None
 
 
 def _due(case: Case, row: DraftRecord, number: int) -> bool:

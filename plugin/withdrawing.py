@@ -17,6 +17,7 @@ from connectors.fhir.identifiers import IdentifierSystems
 from connectors.fhir.outcome import Absent
 from connectors.fhir.reports import our_report
 from connectors.fhir.withdrawal import withdraw
+from plugin.abilities import Abilities
 from plugin.audit.log import record
 from plugin.cases import OF_A_HUMAN, CaseState
 from plugin.casework import Enqueue, Job
@@ -53,6 +54,7 @@ class Withdrawing:
         self._enqueue = enqueue
         self._server = None if settings.shadow else server
         self._systems = systems
+        self._abilities = Abilities(self._server) if self._server else None
 
     def withdraw(self, case_id: str, number: int, attempt: int) -> None:
         """Take back whatever draft of a cancelled case stands anywhere.
@@ -93,7 +95,7 @@ class Withdrawing:
         2. Withdraw it. A server that does not answer is asked again later; a human's version stays.
         3. Record that the draft stands no longer.
         """
-        if self._server is None:
+        if self._server is None or self._abilities is None:
             return
         with self._database.read() as session:
             row = published_row(session, job.case_id)
@@ -105,7 +107,13 @@ class Withdrawing:
             if known is None:
                 return
             withdrawn = withdraw(  # 2
-                self._server, job.case_id, known, WithdrawalStatus.CANCELLED, why, systems=self._systems
+                self._server,
+                job.case_id,
+                known,
+                WithdrawalStatus.CANCELLED,
+                why,
+                systems=self._systems,
+                capabilities=self._abilities.now(),
             )
         except ExchangeError as error:
             busy = isinstance(error, Conflict) and not isinstance(error, HumanVersion)

@@ -23,7 +23,15 @@ settings.register_profile(
 )
 settings.load_profile("prelim")
 
-PEER_FIXTURES = {"hapi_url", "validator_url", "keycloak", "orthanc_url", "dicomweb_url", "postgres_url"}
+PEER_FIXTURES = {
+    "hapi_url",
+    "medplum_url",
+    "validator_url",
+    "keycloak",
+    "orthanc_url",
+    "dicomweb_url",
+    "postgres_url",
+}
 CORPORA = state.ROOT.parent / "shared" / "corpora"
 
 
@@ -64,6 +72,12 @@ def keycloak() -> str:
 def validator_url() -> str:
     """Root URL of HAPI's validator: POST a resource to /R4 or /R5, an OperationOutcome comes back."""
     return _address("validator")
+
+
+@pytest.fixture(scope="session")
+def medplum_url() -> str:
+    """Base URL of Medplum's FHIR router in memory; it is shared, so tests use identifiers of their own."""
+    return _address("medplum")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Made-up drafts, and the FHIR servers that tests run against: the sandbox and a real HAPI."""
+"""Made-up drafts, and the FHIR servers that tests run against: the sandbox, HAPI and Medplum."""
 
 from __future__ import annotations
 
@@ -89,11 +89,16 @@ class Meddling(httpx.HTTPTransport):
         return response
 
 
-@pytest.fixture(params=["sandbox", pytest.param("hapi", marks=pytest.mark.services)])
+WHOLE_SERVERS = ["sandbox", pytest.param("hapi", marks=pytest.mark.services)]
+"""Servers that check references and take transactions back. Medplum's memory does neither."""
+SERVERS = [*WHOLE_SERVERS, pytest.param("medplum", marks=pytest.mark.services)]
+
+
+@pytest.fixture(params=SERVERS)
 def fhir_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Base URL of a FHIR server: every test that asks for it runs on the sandbox and on HAPI."""
-    if request.param == "hapi":
-        yield request.getfixturevalue("hapi_url")
+    """Base URL of a FHIR server: every test that asks for it runs on the sandbox, HAPI and Medplum."""
+    if request.param != "sandbox":
+        yield request.getfixturevalue(f"{request.param}_url")
         return
     with FhirServer() as server:
         yield server.base_url

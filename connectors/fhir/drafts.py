@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from connectors.errors import Conflict, Rejected
 from connectors.exchange import DraftReport, DraftStatus, PublishedReport, ReportStatus
-from connectors.fhir.client import FhirClient, Stored, reference_of, version_of
+from connectors.fhir.capabilities import Capabilities
+from connectors.fhir.client import FhirClient, reference_of, version_of
+from connectors.fhir.codes import CodeMap
 from connectors.fhir.egress import labelled
+from connectors.fhir.elements import record, text
 from connectors.fhir.findings import findings_of
-from connectors.fhir.identifiers import IdentifierSystems, values_of
+from connectors.fhir.identifiers import IdentifierSystems, query, values_of
 from connectors.fhir.ours import draft_numbers, step_of, withdrawn_numbers
 from connectors.fhir.outcome import Absent
 from connectors.fhir.report import draft_bundle
-from connectors.fhir.reports import CaseKeys, final_reports, our_report, same_patient, status_of
+from connectors.fhir.reports import CaseKeys, same_patient, status_of
+from connectors.fhir.standing import Standing, look, published_at
+from connectors.fhir.traces import once
+from connectors.fhir.twins import retire
+from connectors.fhir.writing import Doubtful, Written, goes_at_once, in_doubt, write
 
 Resource = dict[str, Any]
 
-_REPORT_ENTRY = 2
+_STATED = ("status", "code", "bodySite", "valueCodeableConcept")
+"""Elements of an Observation that say what was found and where."""
 
 
 class HumanVersion(Conflict):
@@ -32,90 +41,134 @@ class NotKept(Rejected):
     next_step = "Have the server's administrator see what rewrites incoming reports, then replay."
 
 
+@dataclass(frozen=True, slots=True)
+class _Publication:
+    """One draft on its way to one server."""
+
+    client: FhirClient
+    draft: DraftReport
+    systems: IdentifierSystems
+    known: PublishedReport | None
+    codes: CodeMap | None
+    pdf: bytes | None
+    capabilities: Capabilities | None
+
+    def bundle(self, base: PublishedReport | None, current: Resource | None = None) -> Resource:
+        """The Bundle that creates the report, or replaces the version that base names.
+
+        current: that version; the Observations of its draft are retired with it.
+        """
+        made = draft_bundle(
+            self.draft,
+            systems=self.systems,
+            known=base,
+            codes=self.codes,
+            pdf=self.pdf,
+            superseded=findings_of(self.client, current) if current is not None else (),
+        )
+        return once(made, f"{self.draft.case_id}.{self.draft.number}", self.systems, self.capabilities)
+
+
 def publish(
     client: FhirClient,
     draft: DraftReport,
     *,
     systems: IdentifierSystems | None = None,
     known: PublishedReport | None = None,
+    codes: CodeMap | None = None,
+    pdf: bytes | None = None,
+    capabilities: Capabilities | None = None,
 ) -> PublishedReport:
     """Write the draft, read it back, and say where it stands. Safe to repeat after any failure.
 
     known: what the last publish of this case returned; None when there was none.
+    codes, pdf: the hospital's map of procedure codes and the draft as a PDF, for draft_bundle.
+    capabilities: what the server says it can do; None takes it for one that can do everything.
 
     1. Build the Bundle, so that a draft that may not leave asks the server nothing.
-    2. Find our report by our own identifier; one that holds this very draft is an earlier attempt whose
-       answer was lost.
+    2. Look, in one search: for our report by our own identifier, and for other reports of the accession.
+       A report that holds this very draft is an earlier attempt whose answer was lost.
     3. Stop if a person's version exists: of our report, or as another final report of the accession. Our
        own withdrawal as cancelled gives way to a later draft (the order was placed again); one as entered
        in error never does.
-    4. Write: create unless it exists, or replace exactly the version that was looked at.
-    5. Read back and compare.
+    4. Write and read back, in one request: create unless it exists, or replace exactly the version that was
+       looked at. Where the answer is lost, or the search was behind, go back to 2, once.
+    5. Compare what was read back with what was written.
 
     Raises HumanVersion or another Conflict, ForbiddenStatus, NotKept, Rejected, Unreachable, Malformed.
     """
-    systems = systems or IdentifierSystems()
+    this = _Publication(client, draft, systems or IdentifierSystems(), known, codes, pdf, capabilities)
     # 1.
-    bundle = draft_bundle(draft, systems=systems, known=known)
+    bundle = this.bundle(known)
+    try:
+        return _attempt(this, bundle, certain=False)
+    except Doubtful:
+        try:
+            return _attempt(this, bundle, certain=True)
+        except Doubtful as doubt:
+            raise doubt.cause from None
+
+
+def _attempt(this: _Publication, bundle: Resource, *, certain: bool) -> PublishedReport:
+    """Steps 2 to 5. certain: read the report itself where the search shows one. Raises Doubtful."""
+    draft, systems, client = this.draft, this.systems, this.client
     # 2.
-    current = _current(client, systems, draft, known)
+    standing = look(client, systems, draft.case_id, draft.accession)
+    current = _current(this, standing)
+    if current is not None and (certain or draft.number in draft_numbers(current, systems)):
+        # A search index may lag behind: what counts is the resource itself.
+        current = client.read(reference_of(current))
     if current is not None and draft.number in draft_numbers(current, systems):
-        return _checked(client, systems, draft, current)
+        _complete(this)
+        return _checked(this, current, patient=None)
     # 3.
-    base = None if current is None else _replaceable(client, systems, draft, current, known)
-    keys = CaseKeys(draft.accession, draft.patient, draft.study_instance_uid)
-    besides = "" if base is None else base.reference
-    if final_reports(client, systems, keys, besides=besides, certain=False):
+    base = None if current is None else _replaceable(this, current)
+    if standing.final(client, CaseKeys(draft.accession, draft.patient, draft.study_instance_uid)):
         raise HumanVersion(
             f"Expected no final report of this accession yet, came one. {HumanVersion.next_step}"
         )
     # 4.
-    if base is not None and current is not None:
-        superseded = findings_of(client, current)
-        bundle = draft_bundle(draft, systems=systems, known=base, superseded=superseded)
-    elif base != known:
-        bundle = draft_bundle(draft, systems=systems, known=base)
-    stored = client.transaction(bundle)[_REPORT_ENTRY]
+    if base is not None or base != this.known:
+        bundle = this.bundle(base, current)
+    found_by = f"DiagnosticReport?{query(systems.report, draft.case_id)}"
+    with in_doubt():
+        written = write(client, bundle, this.capabilities, read_back=base.reference if base else found_by)
+        _alone(this)
     # 5.
-    return _read_back(client, systems, draft, stored, base)
+    return _read_back(this, written, base)
 
 
-def _current(
-    client: FhirClient, systems: IdentifierSystems, draft: DraftReport, known: PublishedReport | None
-) -> Resource | None:
-    found = our_report(client, systems, draft.case_id)
-    if known is None or (found is not None and reference_of(found) == known.reference):
-        # A search index may lag behind: what counts is the resource itself.
-        return None if found is None else client.read(reference_of(found))
-    if found is not None:
+def _current(this: _Publication, standing: Standing) -> Resource | None:
+    """Our report as far as the look shows it."""
+    known, ours = this.known, standing.ours
+    if len(ours) > 1:
+        ours = [retire(this.client, this.systems, ours, this.capabilities)]
+    if known is None or (ours and reference_of(ours[0]) == known.reference):
+        return ours[0] if ours else None
+    if ours:
         raise Conflict("Expected our report where it was last written, came another one with its identifier.")
     try:
-        current = client.read(known.reference)
+        current = this.client.read(known.reference)
     except Absent:
         raise HumanVersion(
             f"Expected our earlier draft to be there, came none: it was deleted. {HumanVersion.next_step}"
         ) from None
-    if (systems.report, draft.case_id) not in values_of(current):
+    if (this.systems.report, this.draft.case_id) not in values_of(current):
         raise HumanVersion(
             f"Expected our earlier draft with our identifier, came one without. {HumanVersion.next_step}"
         )
     return current
 
 
-def _replaceable(
-    client: FhirClient,
-    systems: IdentifierSystems,
-    draft: DraftReport,
-    current: Resource,
-    known: PublishedReport | None,
-) -> PublishedReport:
+def _replaceable(this: _Publication, current: Resource) -> PublishedReport:
     """The version that may be replaced. Raises Conflict for one that is not ours to replace."""
+    draft, systems = this.draft, this.systems
     withdrawn = withdrawn_numbers(current, systems)
     if not withdrawn and status_of(current) not in {member.value for member in DraftStatus}:
         raise HumanVersion(
             f"Expected our report to be a draft still, came another status. {HumanVersion.next_step}"
         )
-    if not follows(client, systems, current, known):
+    if not follows(this.client, systems, current, this.known):
         raise HumanVersion(
             f"Expected the version that Prelim wrote, came another one. {HumanVersion.next_step}"
         )
@@ -128,7 +181,12 @@ def _replaceable(
         raise Conflict("Expected a later draft than the one withdrawn, came that one again. Drop it.")
     if max(withdrawn or draft_numbers(current, systems)) > draft.number:
         raise Conflict("Expected the latest draft of the case, came an earlier one than stands. Drop it.")
-    return published_at(client, current)
+    if this.capabilities is not None and not this.capabilities.may_replace:
+        raise Conflict(
+            "Expected a server that honours If-Match, came one that says it does not: a later draft could go "
+            "over a person's version, so it was not written. The earlier draft stands."
+        )
+    return published_at(this.client, current)
 
 
 def follows(
@@ -143,46 +201,86 @@ def follows(
     return before is not None and step > before
 
 
-def _read_back(
-    client: FhirClient,
-    systems: IdentifierSystems,
-    draft: DraftReport,
-    stored: Stored,
-    base: PublishedReport | None,
-) -> PublishedReport:
-    found = our_report(client, systems, draft.case_id)
-    reference = stored.reference or (reference_of(found) if found else "")
-    if not reference or (found is not None and reference_of(found) != reference):
+def _complete(this: _Publication) -> None:
+    """Write what an attempt an entry at a time left out of this draft; the report itself is there."""
+    bundle = this.bundle(None)
+    if not goes_at_once(bundle, this.capabilities):
+        write(this.client, bundle, this.capabilities)
+
+
+def _alone(this: _Publication) -> None:
+    """Where the server cannot create conditionally, see that nobody else wrote in the same moment."""
+    server = this.capabilities
+    if server is not None and not server.of_kind("DiagnosticReport").creates_conditionally:
+        standing = look(this.client, this.systems, this.draft.case_id, this.draft.accession)
+        if len(standing.ours) > 1:
+            retire(this.client, this.systems, standing.ours, server)
+
+
+def _read_back(this: _Publication, written: Written, base: PublishedReport | None) -> PublishedReport:
+    """Step 5, with a request of its own for whatever the answer does not hold."""
+    stored = written.of("DiagnosticReport")
+    ours = [one for one in written.read if (this.systems.report, this.draft.case_id) in values_of(one)]
+    if len(ours) > 1:
+        raise Conflict(
+            f"Expected one report of ours for the case, came {len(ours)}. Let a person retire all but one."
+        )
+    reference = stored.reference or (reference_of(ours[0]) if ours else "")
+    if not reference or (ours and reference_of(ours[0]) != reference):
         raise NotKept(f"Expected the report under our identifier, came none. {NotKept.next_step}")
-    current = client.read(reference)
+    # A search index that lags shows nothing yet: the resource itself is read then.
+    current = ours[0] if ours else this.client.read(reference)
     if stored.version and version_of(current) != stored.version:
         raise HumanVersion(f"Expected the version just written, came another one. {HumanVersion.next_step}")
-    published = _checked(client, systems, draft, current)
+    _check_findings(written)
+    published = _checked(this, current, patient=written.of("Patient").resource)
     if base is not None:
-        check_replaced(client, published, base)
+        check_replaced(this.client, published, base)
     return published
 
 
-def _checked(
-    client: FhirClient, systems: IdentifierSystems, draft: DraftReport, current: Resource
-) -> PublishedReport:
-    """Compare what the server keeps with what was written."""
+def _checked(this: _Publication, current: Resource, *, patient: Resource | None) -> PublishedReport:
+    """Compare what the server keeps with what was written.
+
+    patient: as the server gave it with its answer; None reads it.
+    """
+    draft, systems = this.draft, this.systems
+    subject = text(record(current, "subject"), "reference")
+    if patient is not None and subject.removeprefix(f"{this.client.base_url}/") == reference_of(patient):
+        about = draft.patient.identifier in {value for _, value in values_of(patient)}
+    else:
+        about = same_patient(this.client, current, draft.patient) is True
     kept = {
         "status": current.get("status") == draft.status.value,
         "text": draft.number in draft_numbers(current, systems),
         "report identifier": (systems.report, draft.case_id) in values_of(current),
         "accession": (systems.accession, draft.accession) in values_of(current),
         "machine label": labelled(current),
-        "patient": same_patient(client, current, draft.patient) is True,
+        "patient": about,
     }
     lost = [name for name, held in kept.items() if not held]
     if lost:
         raise NotKept(f"Expected what was written, came another {', '.join(lost)}. {NotKept.next_step}")
-    return published_at(client, current)
+    return published_at(this.client, current)
+
+
+def _check_findings(written: Written) -> None:
+    """Compare the findings that the answer shows with those that were sent: a wrong side harms someone."""
+    for sent, stored in written.entries:
+        kept = stored.resource
+        if text(sent, "resourceType") == text(kept, "resourceType") == "Observation" and any(
+            sent.get(name) != record({"kept": kept}, "kept").get(name) for name in _STATED
+        ):
+            raise NotKept(f"Expected the findings as written, came others. {NotKept.next_step}")
 
 
 def check_replaced(client: FhirClient, published: PublishedReport, base: PublishedReport) -> None:
     """Raise HumanVersion when the server wrote ours over another version than base."""
+    numbers = (base.version, published.version)
+    counted = all(number.isdecimal() and len(number) < 10 for number in numbers)
+    # Where versions are counted, ours is the next one after base or somebody's lies between.
+    if counted and int(numbers[1]) == int(numbers[0]) + 1:
+        return
     # Servers exist that ignore ifMatch inside a transaction: the version before ours tells.
     try:
         versions = [version_of(version) for version in client.history(published.reference)]
@@ -194,9 +292,3 @@ def check_replaced(client: FhirClient, published: PublishedReport, base: Publish
             "Expected the server to honour If-Match; it wrote ours over another version. "
             "Restore that version from the report's history, and do not publish to this server."
         )
-
-
-def published_at(client: FhirClient, current: Resource) -> PublishedReport:
-    """Where a version that the server gave stands."""
-    reference = reference_of(current)
-    return PublishedReport(reference, version_of(current), f"{client.base_url}/{reference}")

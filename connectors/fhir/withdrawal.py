@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+from connectors.errors import Conflict
 from connectors.exchange import PublishedReport, ReportStatus, WithdrawalStatus
+from connectors.fhir.capabilities import Capabilities
 from connectors.fhir.client import FhirClient, version_of
-from connectors.fhir.drafts import HumanVersion, NotKept, check_replaced, follows, published_at
+from connectors.fhir.drafts import HumanVersion, NotKept, check_replaced, follows
 from connectors.fhir.egress import labelled, withdrawal_status
 from connectors.fhir.findings import findings_of
 from connectors.fhir.identifiers import IdentifierSystems, values_of
-from connectors.fhir.ours import withdrawn_numbers
+from connectors.fhir.ours import draft_numbers, withdrawn_numbers
 from connectors.fhir.outcome import Absent
 from connectors.fhir.reports import status_of
-from connectors.fhir.withdrawn import sentence_of, withdrawal_bundle
+from connectors.fhir.standing import published_at
+from connectors.fhir.traces import once
+from connectors.fhir.withdrawn import sentence_of, withdrawal_bundle, withdrawal_provenance
+from connectors.fhir.writing import Doubtful, in_doubt, write
 
 Resource = dict[str, Any]
-
-_REPORT_ENTRY = 0
 
 
 def withdraw(
@@ -29,11 +33,13 @@ def withdraw(
     reason: str,
     *,
     systems: IdentifierSystems | None = None,
+    capabilities: Capabilities | None = None,
 ) -> PublishedReport:
     """Withdraw our draft, read it back, and say where it stands. Safe to repeat after any failure.
 
     known: what the last publish of this case returned.
     reason: one sentence for whoever opens the report, why it is withdrawn.
+    capabilities: what the server says it can do; None takes it for one that can do everything.
 
     1. See that status and reason can be said, so that a withdrawal that may not leave asks nothing.
     2. Read the report where it stands.
@@ -41,7 +47,8 @@ def withdraw(
        or a later one of ours.
     4. One that is withdrawn already is left as it is; only a cancelled one can still become one that was
        entered in error.
-    5. Replace exactly the version that was looked at, and say in a Provenance what did it and why.
+    5. Replace exactly the version that was looked at, and say in a Provenance what did it and why. Where the
+       answer is lost, go back to 2, once.
     6. Read back and compare.
 
     Raises HumanVersion or another Conflict when somebody else's version stands (nothing is written),
@@ -51,6 +58,25 @@ def withdraw(
     # 1.
     status = withdrawal_status(status)
     sentence_of(status, reason)
+    try:
+        return _attempt(client, case_id, known, status, reason, systems, capabilities)
+    except Doubtful:
+        try:
+            return _attempt(client, case_id, known, status, reason, systems, capabilities)
+        except Doubtful as doubt:
+            raise doubt.cause from None
+
+
+def _attempt(
+    client: FhirClient,
+    case_id: str,
+    known: PublishedReport,
+    status: WithdrawalStatus,
+    reason: str,
+    systems: IdentifierSystems,
+    capabilities: Capabilities | None,
+) -> PublishedReport:
+    """Steps 2 to 6."""
     # 2.
     try:
         current = client.read(known.reference)
@@ -72,9 +98,15 @@ def withdraw(
     if withdrawn_numbers(current, systems) and not (
         status is WithdrawalStatus.ENTERED_IN_ERROR and status_of(current) is ReportStatus.CANCELLED
     ):
+        _complete(client, case_id, known, current, reason, systems, capabilities)
         return base
     # 5.
-    bundle = withdrawal_bundle(
+    if capabilities is not None and not capabilities.may_replace:
+        raise Conflict(
+            "Expected a server that honours If-Match, came one that says it does not: a withdrawal could go "
+            "over a person's version, so it was not written. Let a person retire the draft."
+        )
+    made = withdrawal_bundle(
         current,
         base,
         status,
@@ -83,7 +115,9 @@ def withdraw(
         at=datetime.now(UTC),
         findings=findings_of(client, current),
     )
-    written = client.transaction(bundle)[_REPORT_ENTRY]
+    bundle = once(made, _name(case_id, current, status, systems), systems, capabilities)
+    with in_doubt():
+        written = write(client, bundle, capabilities).of("DiagnosticReport")
     # 6.
     stored = client.read(known.reference)
     if written.version and version_of(stored) != written.version:
@@ -94,6 +128,31 @@ def withdraw(
     withdrawn = published_at(client, stored)
     check_replaced(client, withdrawn, base)
     return withdrawn
+
+
+def _name(case_id: str, draft: Resource, status: str, systems: IdentifierSystems) -> str:
+    numbers = draft_numbers(draft, systems) or withdrawn_numbers(draft, systems)
+    return f"{case_id}.{max(numbers)}.{status}"
+
+
+def _complete(
+    client: FhirClient,
+    case_id: str,
+    known: PublishedReport,
+    current: Resource,
+    reason: str,
+    systems: IdentifierSystems,
+    capabilities: Capabilities | None,
+) -> None:
+    """Write the Provenance that an attempt an entry at a time left out; the report is withdrawn already."""
+    if capabilities is None or capabilities.transactions or known.version == version_of(current):
+        return
+    status = WithdrawalStatus(status_of(current).value)
+    provenance = withdrawal_provenance(known, status, reason, systems=systems, at=datetime.now(UTC))
+    request = {"method": "POST", "url": "Provenance"}
+    entry = {"fullUrl": uuid.uuid4().urn, "resource": provenance, "request": request}
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
+    write(client, once(bundle, _name(case_id, current, status, systems), systems, capabilities), capabilities)
 
 
 def _check(stored: Resource, status: WithdrawalStatus, case_id: str, systems: IdentifierSystems) -> None:

@@ -23,27 +23,15 @@ from werkzeug.wrappers import Request, Response
 
 from connectors.sandbox.fhir_page import resource_page
 from connectors.sandbox.fhir_search import Refusal, in_part
+from connectors.sandbox.fhir_statement import Lack, refuse_what_lacks, statement
 from connectors.sandbox.fhir_store import FhirStore, Version
-from connectors.sandbox.fhir_subscriptions import FhirSubscriptions, capability
+from connectors.sandbox.fhir_subscriptions import FhirSubscriptions
 
 Resource = dict[str, Any]
 
 JSON = "application/fhir+json"
 MAX_BODY_BYTES = 16 * 2**20
 DEFAULT_PAGE = 50
-KINDS = (
-    "DiagnosticReport",
-    "ServiceRequest",
-    "ImagingStudy",
-    "Patient",
-    "Encounter",
-    "Practitioner",
-    "PractitionerRole",
-    "Subscription",
-    "Device",
-    "Provenance",
-)
-"""Types that the CapabilityStatement names; any other of R4 is stored too."""
 KEPT_SEARCHES = 64
 """Searches whose further pages are kept; an older one answers 410, as a real server's cache does."""
 
@@ -52,10 +40,15 @@ class FhirServer:
     """A FHIR server on 127.0.0.1. Use start and stop, or a with block.
 
     port: 0 takes a free one.
+    lacks: what this server cannot do, for tests of clients that have to do without.
+    store: where the resources are kept; a fresh one unless given.
     """
 
-    def __init__(self, *, port: int = 0) -> None:
-        self.store = FhirStore()
+    def __init__(
+        self, *, port: int = 0, lacks: frozenset[Lack] = frozenset(), store: FhirStore | None = None
+    ) -> None:
+        self.store = store or FhirStore()
+        self.lacks = lacks
         self.subscriptions = FhirSubscriptions(self.store, lambda: self.base_url)
         self._port = port
         self._server: _Server | None = None
@@ -70,7 +63,7 @@ class FhirServer:
 
     def start(self) -> FhirServer:
         """Listen, and serve on a thread of its own."""
-        self._server = _Server("127.0.0.1", self._port, self._application, handler=_QuietHandler)
+        self._server = _Server("127.0.0.1", self._port, self.application, handler=_QuietHandler)
         self._port = self._server.server_port
         self._thread = threading.Thread(
             target=self._server.serve_forever,
@@ -101,7 +94,8 @@ class FhirServer:
     ) -> None:
         self.stop()
 
-    def _application(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def application(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """The server as WSGI, for callers that need no socket."""
         request = Request(environ)
         request.max_content_length = MAX_BODY_BYTES
         # Read whatever came before answering: an unread body would be taken for the next request.
@@ -122,13 +116,14 @@ class FhirServer:
         if request.path != "/fhir" and not request.path.startswith("/fhir/"):
             raise Refusal(404, "not-found", "The service is below /fhir.")
         parts = [part for part in request.path.removeprefix("/fhir").split("/") if part]
+        refuse_what_lacks(self.lacks, request.method, parts)
         match request.method, parts:
             case "GET", ["metadata"]:
-                return _answer(200, _capabilities())
+                return _answer(200, statement(self.lacks))
             case "GET", [] if "_getpages" in request.args:
                 return self._page(request.args["_getpages"], _number(request, "_getpagesoffset", 0), request)
             case "POST", []:
-                return self._transaction(_resource(request, body))
+                return self._transaction(_resource(request, body), request)
             case "GET", [kind]:
                 return self._search(kind, request, _params(request))
             case "GET" | "POST", ["Subscription", identity, "$status"]:
@@ -147,9 +142,8 @@ class FhirServer:
             case "GET", [kind, identity, "_history", number]:
                 return self._show(self.store.vread(kind, identity, number), request)
             case "PUT", [kind, identity]:
-                version, new = self.store.update(
-                    kind, identity, _resource(request, body), if_match=request.headers.get("If-Match")
-                )
+                if_match = None if Lack.IF_MATCH in self.lacks else request.headers.get("If-Match")
+                version, new = self.store.update(kind, identity, _resource(request, body), if_match=if_match)
                 return self._stored(version, 201 if new else 200, request)
             case "DELETE", [kind, identity]:
                 self.store.delete(kind, identity)
@@ -159,7 +153,10 @@ class FhirServer:
     def _create(self, kind: str, resource: Resource, request: Request) -> Response:
         if resource.get("resourceType") != kind:
             raise Refusal(400, "invariant", "The type of the resource differs from the URL.")
-        version, new = self.store.create(resource, if_none_exist=request.headers.get("If-None-Exist"))
+        condition = request.headers.get("If-None-Exist")
+        # A server that knows no condition creates without looking (FHIR R4 http.html#ccreate leaves it open).
+        ignored = Lack.CONDITIONAL_CREATE in self.lacks
+        version, new = self.store.create(resource, if_none_exist=None if ignored else condition)
         return self._stored(version, 201 if new else 200, request)
 
     def _stored(self, version: Version, status: int, request: Request) -> Response:
@@ -238,21 +235,36 @@ class FhirServer:
         query = urlencode({"_getpages": name, "_getpagesoffset": offset, "_count": count})
         return f"{self.base_url}?{query}"
 
-    def _transaction(self, bundle: Resource) -> Response:
+    def _transaction(self, bundle: Resource, request: Request) -> Response:
         if bundle.get("resourceType") != "Bundle" or bundle.get("type") != "transaction":
             raise Refusal(400, "invalid", "Expected a transaction.", expression="Bundle.type")
+        whole = "return=representation" in request.headers.get("Prefer", "")
+        entries: list[Resource] = []
+        for found, status in self.store.transaction(bundle):
+            if isinstance(found, list):
+                entries.append({"response": {"status": "200 OK"}, "resource": self._searchset(found)})
+                continue
+            response = {
+                "status": {200: "200 OK", 201: "201 Created"}[status],
+                "location": _location(found),
+                "etag": f'W/"{found.number}"',
+                "lastModified": found.at,
+            }
+            reads = bundle["entry"][len(entries)]["request"]["method"] == "GET"
+            shown = {"resource": found.resource} if whole or reads else {}
+            entries.append({"response": response, **shown})
+        return _answer(200, {"resourceType": "Bundle", "type": "transaction-response", "entry": entries})
+
+    def _searchset(self, found: list[Version]) -> Resource:
         entries = [
             {
-                "response": {
-                    "status": {200: "200 OK", 201: "201 Created"}[status],
-                    "location": _location(version),
-                    "etag": f'W/"{version.number}"',
-                    "lastModified": version.at,
-                }
+                "fullUrl": f"{self.base_url}/{version.kind}/{version.id}",
+                "resource": version.resource,
+                "search": {"mode": "match"},
             }
-            for version, status in self.store.transaction(bundle)
+            for version in found
         ]
-        return _answer(200, {"resourceType": "Bundle", "type": "transaction-response", "entry": entries})
+        return {"resourceType": "Bundle", "type": "searchset", "total": len(entries), "entry": entries}
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -327,47 +339,3 @@ def _bounds(request: Request, body: bytes) -> tuple[str, str]:
 def _number(request: Request, name: str, default: int) -> int:
     text = request.values.get(name, "")
     return int(text) if text.isdecimal() and len(text) < 7 else default
-
-
-def _capabilities() -> Resource:
-    return {
-        "resourceType": "CapabilityStatement",
-        "status": "active",
-        "date": "2026-11-01",
-        "kind": "instance",
-        "software": {"name": "Prelim sandbox FHIR server"},
-        "implementation": {"description": "In memory, on loopback, for the demo and for tests"},
-        "fhirVersion": "4.0.1",
-        "format": ["json"],
-        "rest": [
-            {
-                "mode": "server",
-                "interaction": [{"code": "transaction"}],
-                "resource": [
-                    {
-                        "type": kind,
-                        "versioning": "versioned-update",
-                        "readHistory": True,
-                        "updateCreate": True,
-                        "conditionalCreate": True,
-                        "interaction": [
-                            {"code": code}
-                            for code in ("create", "read", "vread", "update", "delete", "history-instance")
-                        ]
-                        + [{"code": "search-type"}],
-                        "searchParam": [
-                            {"name": "_id", "type": "token"},
-                            {"name": "_lastUpdated", "type": "date"},
-                            {"name": "identifier", "type": "token"},
-                            {"name": "status", "type": "token"},
-                            {"name": "patient", "type": "reference"},
-                            {"name": "based-on", "type": "reference"},
-                            {"name": "category", "type": "token"},
-                        ],
-                        **(capability() if kind == "Subscription" else {}),
-                    }
-                    for kind in KINDS
-                ],
-            }
-        ],
-    }

@@ -120,6 +120,11 @@ def identifier_values(resource: Resource) -> list[str]:
     return [str(identifier["value"]) for identifier in _identifiers(resource) if "value" in identifier]
 
 
+def tag_codes(resource: Resource) -> list[str]:
+    """The code of each meta.tag."""
+    return [str(tag["code"]) for tag in resource.get("meta", {}).get("tag", []) if "code" in tag]
+
+
 def _identifiers(resource: Resource) -> list[Resource]:
     identifiers = resource.get("identifier", [])
     return identifiers if isinstance(identifiers, list) else [identifiers]

@@ -18,7 +18,15 @@ from fhir.resources.R4B import get_fhir_model_class
 from pydantic import ValidationError
 
 from connectors.exchange import ReportStatus
-from connectors.sandbox.fhir_search import Refusal, identifier_values, matcher, references, tokens, walk
+from connectors.sandbox.fhir_search import (
+    Refusal,
+    identifier_values,
+    matcher,
+    references,
+    tag_codes,
+    tokens,
+    walk,
+)
 
 Resource = dict[str, Any]
 
@@ -39,9 +47,13 @@ class Version:
 
 
 class FhirStore:
-    """Resources by type and id, each a list of versions, oldest first. Safe for several threads."""
+    """Resources by type and id, each a list of versions, oldest first. Safe for several threads.
 
-    def __init__(self) -> None:
+    validates: whether resources are checked against R4 before they are kept; tests with very many do without.
+    """
+
+    def __init__(self, *, validates: bool = True) -> None:
+        self._validates = validates
         self._lock = threading.RLock()
         self._versions: dict[tuple[str, str], list[Version]] = {}
         self._by_value: dict[tuple[str, str], dict[str, None]] = {}
@@ -125,7 +137,7 @@ class FhirStore:
                     newest_first = value.startswith("-")
                 elif name not in {"_count", "_format", "_total", "_elements"}:
                     tests.append(matcher(name, value))
-                    if name in {"identifier", "_id"}:
+                    if name in {"identifier", "_id", "_tag"}:
                         found = self._candidates(kind, name, value)
                         candidates = (
                             found if candidates is None else {i: None for i in candidates if i in found}
@@ -140,8 +152,11 @@ class FhirStore:
                 matches.sort(key=lambda version: version.at, reverse=newest_first)
             return matches
 
-    def transaction(self, bundle: Resource) -> list[tuple[Version, int]]:
-        """(version, HTTP status) of each entry in order; all or nothing (FHIR R4 http.html#trules)."""
+    def transaction(self, bundle: Resource) -> list[tuple[Version | list[Version], int]]:
+        """(version, HTTP status) of each entry in order; all or nothing (FHIR R4 http.html#trules).
+
+        A search gives all its matches, as they are once everything is written.
+        """
         entries = bundle.get("entry")
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise Refusal(400, "structure", "A transaction needs entries.", expression="Bundle.entry")
@@ -155,7 +170,7 @@ class FhirStore:
             self._tell()
             return done
 
-    def _carry_out(self, entries: list[Resource]) -> list[tuple[Version, int]]:
+    def _carry_out(self, entries: list[Resource]) -> list[tuple[Version | list[Version], int]]:
         # 1. Give every created resource its place, so that entries can name each other by urn:uuid.
         places: dict[str, str] = {}
         plans: list[tuple[str, str, str, Resource | None]] = []
@@ -165,9 +180,12 @@ class FhirStore:
             if isinstance(entry.get("fullUrl"), str):
                 places[entry["fullUrl"]] = f"{kind}/{identity}"
         # 2. Write, with those names replaced; references are checked once all are there.
-        done: list[tuple[Version, int]] = []
+        done: list[tuple[Version | list[Version], int]] = []
         for entry, (method, kind, identity, found) in zip(entries, plans, strict=True):
-            if found is not None or method == "GET":
+            if method == "GET":
+                done.append(([], 200))
+                continue
+            if found is not None:
                 done.append((self.read(kind, identity), 200))
                 continue
             resource = _renamed(entry["resource"], places)
@@ -178,9 +196,15 @@ class FhirStore:
                 if_match = entry["request"].get("ifMatch")
                 version, new = self._replace(kind, identity, resource, if_match=if_match, linked=False)
                 done.append((version, 201 if new else 200))
-        for version, _ in done:
-            if version.resource is not None:
-                self._check_links(version.resource)
+        for written, _ in done:
+            if isinstance(written, Version) and written.resource is not None:
+                self._check_links(written.resource)
+        # 3. Read last, whatever the place of what reads.
+        for index, (method, kind, identity, _) in enumerate(plans):
+            if method == "GET":
+                searches = entries[index]["request"]["url"].partition("?")
+                found_now = self.search(kind, parse_qsl(searches[2])) if searches[1] else None
+                done[index] = (self.read(kind, identity) if found_now is None else found_now, 200)
         return done
 
     def _replace(
@@ -199,8 +223,8 @@ class FhirStore:
         if not isinstance(request, dict):
             raise Refusal(400, "required", "An entry needs a request.", expression=f"{where}.request")
         method, url = str(request.get("method")), str(request.get("url", ""))
-        kind, _, identity = url.partition("/")
-        if method == "GET" and identity:
+        kind, _, identity = url.partition("?")[0].partition("/")
+        if method == "GET" and (identity or "?" in url):
             return method, kind, identity, None
         if not isinstance(resource, dict) or resource.get("resourceType") != kind:
             raise Refusal(
@@ -245,7 +269,8 @@ class FhirStore:
     ) -> Version:
         if not _ID.fullmatch(identity):
             raise Refusal(400, "value", "Not a resource id.")
-        _validate(kind, resource)
+        if self._validates:
+            _validate(kind, resource)
         if linked:
             self._check_links(resource)
         return self._append(kind, identity, copy.deepcopy(resource), method=method)
@@ -256,7 +281,7 @@ class FhirStore:
         if resource is not None:
             resource["id"] = identity
             resource["meta"] = {**resource.get("meta", {}), "versionId": str(number), "lastUpdated": at}
-            for value in identifier_values(resource):
+            for value in [*identifier_values(resource), *tag_codes(resource)]:
                 self._by_value.setdefault((kind, value), {})[identity] = None
         version = Version(kind, identity, number, method, at, resource)
         self._versions.setdefault((kind, identity), []).append(version)

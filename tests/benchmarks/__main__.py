@@ -19,6 +19,7 @@ from tests.benchmarks import (
     bench_mllp,
     bench_orders,
     bench_parse,
+    bench_publish,
     bench_report,
     bench_search,
 )
@@ -27,7 +28,7 @@ from tests.benchmarks.peers.catalogue import PEERS
 from tests.benchmarks.sender import SHAPES
 from tests.benchmarks.table import Row, markdown, plain
 
-NAMES = ("mllp", "orders", "parse", "large", "search", "report", "generation", "images")
+NAMES = ("mllp", "orders", "parse", "large", "search", "report", "publish", "generation", "images")
 LEAST_MESSAGES = max(shape.connections for shape in SHAPES)
 LEAST_MIB = 0.01
 
@@ -61,10 +62,12 @@ def _arguments() -> argparse.Namespace:
     add("--stored", type=int, default=bench_search.STORED, help="messages to search in")
     add("--searches", type=int, default=bench_search.SEARCHES, help="searches of each kind")
     add("--cases", type=int, default=bench_report.CASES, help="cases of the report benchmark")
+    add("--reports", type=int, default=bench_publish.REPORTS, help="reports of one measurement of publish")
     add("--slices", type=int, default=bench_images.SHAPE[0], help="slices of the series to fetch")
     add("--model", type=Path, default=SHIPPED_WEIGHTS, help="folder of the model to generate with")
     given = parser.parse_args()
     sizes = (given.turns, given.parsed, given.stored, given.searches, given.cases, given.slices)
+    sizes += (given.reports,)
     if given.messages < LEAST_MESSAGES or min(sizes) < 1:
         parser.error(f"expected at least {LEAST_MESSAGES} messages and 1 of everything else")
     if given.mebibytes < LEAST_MIB:
@@ -85,6 +88,7 @@ def main() -> None:
         "large": lambda: bench_large.run(size_bytes, given.turns, _progress),
         "search": lambda: bench_search.run(given.stored, given.searches, _progress),
         "report": lambda: bench_report.run(given.cases, progress=_progress),
+        "publish": lambda: bench_publish.run(given.reports, given.turns, _progress),
         "generation": lambda: bench_generation.run(given.model, turns=given.turns, progress=_progress),
         "images": lambda: bench_images.run(shape, given.turns, _progress),
     }

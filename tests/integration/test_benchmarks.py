@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import bench_large, bench_mllp, bench_orders, bench_parse, bench_search
+from tests.benchmarks import bench_large, bench_mllp, bench_orders, bench_parse, bench_publish, bench_search
 from tests.benchmarks.machine import release
 from tests.benchmarks.sender import SHAPES, Shape, measure
 from tests.benchmarks.table import Row
@@ -108,6 +108,14 @@ def test_a_search_that_finds_nothing_stops_the_benchmark(monkeypatch: pytest.Mon
         bench_search.run(10, 1, quiet)
 
 
+@pytest.mark.services
+def test_publishing_is_measured_beside_the_same_bundles_posted_barely(hapi_url: str) -> None:
+    """For one thread and for several: reports a second, the ratio to the bare client, and its goal."""
+    rows = bench_publish.run(2, 1, quiet)
+    assert len(measured(rows)) == len(bench_publish.THREADS)
+    assert all(row["ratio"] and row["goal"] == bench_publish.GOAL for row in rows)
+
+
 def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line."""
     command = [sys.executable, "-m", "tests.benchmarks", *arguments]
@@ -125,7 +133,14 @@ def test_the_command_prints_the_table_alone() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--messages", "49"), ("--stored", "0"), ("--searches", "0"), ("--parsed", "0"), ("--mebibytes", "0")],
+    [
+        ("--messages", "49"),
+        ("--stored", "0"),
+        ("--searches", "0"),
+        ("--parsed", "0"),
+        ("--mebibytes", "0"),
+        ("--reports", "0"),
+    ],
 )
 def test_the_command_refuses_sizes_that_measure_nothing(arguments: tuple[str, str]) -> None:
     """Fewer messages than connections, and nothing at all, are refused before anything runs."""

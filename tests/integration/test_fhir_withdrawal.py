@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.errors import Conflict, Rejected, Unreachable
+from connectors.errors import Conflict, Rejected
 from connectors.exchange import DraftReport, PublishedReport, ReportStatus, SignedReport, WithdrawalStatus
 from connectors.fhir.attachment import presented_text
 from connectors.fhir.client import FhirClient, version_of
@@ -62,8 +62,9 @@ def signoff(client: FhirClient, draft: DraftReport, published: PublishedReport) 
 
 
 def versions(client: FhirClient, known: PublishedReport) -> int:
-    """How often the report was written; HAPI counts a history anew only once a minute."""
-    return int(version_of(client.read(known.reference)))
+    """How often the report was written; HAPI counts a history anew once a minute, Medplum numbers none."""
+    number = version_of(client.read(known.reference))
+    return int(number) if number.isdecimal() else len(client.history(known.reference))
 
 
 def stands(client: FhirClient, known: PublishedReport) -> tuple[str, str]:
@@ -116,12 +117,11 @@ def test_same_withdrawal_twice_is_one_version(
 def test_lost_answer_and_a_repeat_give_exactly_one_withdrawal(
     client: FhirClient, draft: DraftReport, known: PublishedReport
 ) -> None:
-    """The transaction arrives, its answer does not: Unreachable, and the repeat finds it done."""
+    """The transaction arrives, its answer does not: it is found done, and a repeat finds it too."""
     faulty = FaultyTransport(first("POST", "/fhir"))
     with FhirClient(client.base_url, transport=faulty, timeout_seconds=60) as ours:
-        with pytest.raises(Unreachable):
-            withdrawn(ours, draft, known)
-        assert withdrawn(ours, draft, known).version == "2"
+        gone = withdrawn(ours, draft, known)
+        assert withdrawn(ours, draft, known) == gone
     assert versions(client, known) == 2
     assert len(client.search("Provenance", {"target": known.reference})) == 2
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tests.services import debian, fhir, keycloak, orthanc, postgres, process, state, validator
+from tests.services import debian, fhir, keycloak, medplum, orthanc, postgres, process, state, validator
 
 PEERS: dict[str, ModuleType] = {
     "fhir": fhir,
+    "medplum": medplum,
     "validator": validator,
     "keycloak": keycloak,
     "orthanc": orthanc,
@@ -95,7 +96,7 @@ def stop() -> None:
 
 def show(services: dict[str, Any]) -> None:
     """Print where the peers answer; the password stays in services.json."""
-    for key in ("fhir", "validator", "keycloak", "orthanc", "dicomweb", "postgres"):
+    for key in ("fhir", "medplum", "validator", "keycloak", "orthanc", "dicomweb", "postgres"):
         address = services.get(key, "not started")
         shown = (
             address.partition("://")[0] + "://" + address.rpartition("@")[2] if "@" in address else address

@@ -9,15 +9,15 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".services"
-NAMES = ("fhir", "validator", "keycloak", "orthanc", "postgres")
+NAMES = ("fhir", "medplum", "validator", "keycloak", "orthanc", "postgres")
 
 
 def read(folder: Path = FOLDER) -> dict[str, Any]:
     """What services.json says; empty when nothing was started.
 
-    Keys: `fhir` (base URL), `validator` (root URL), `keycloak` (root URL with the admin's password),
-    `orthanc` (root URL), `dicomweb` (base URL), `postgres` (SQLAlchemy URL), `processes` (name -> {"pid",
-    "started"}), `logs` (name -> path).
+    Keys: `fhir` (base URL of HAPI), `medplum` (base URL), `validator` (root URL), `keycloak` (root URL with
+    the admin's password), `orthanc` (root URL), `dicomweb` (base URL), `postgres` (SQLAlchemy URL),
+    `processes` (name -> {"pid", "started"}), `logs` (name -> path).
     """
     try:
         return dict(json.loads((folder / "services.json").read_text(encoding="utf-8")))

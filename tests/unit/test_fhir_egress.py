@@ -228,14 +228,33 @@ def test_withdrawal_leaves_in_a_transaction_only(kind: str | None) -> None:
         check_egress({**withdrawing(), "type": kind})
 
 
-def test_plain_update_withdraws_nothing() -> None:
-    """A withdrawal outside a Bundle is refused before the network, whatever its headers."""
-    resource = withdrawing()["entry"][0]["resource"]
+@pytest.mark.parametrize(
+    "report", [{"meta": {}}, {"identifier": []}, {"status": "final"}, {"status": "unknown"}, {"status": None}]
+)
+def test_update_by_itself_withdraws_only_what_a_transaction_may(report: dict[str, Any]) -> None:
+    """On a server without transactions the same holds: labelled, ours, a withdrawal's status."""
+    resource = withdrawing(report=report)["entry"][0]["resource"]
     with (
         FhirClient("http://fhir.test/r4", transport=httpx.MockTransport(refusing)) as client,
         pytest.raises(ForbiddenStatus),
     ):
         client.update(resource, if_match="3")
+
+
+def test_update_by_itself_withdraws_the_version_that_it_names() -> None:
+    """A withdrawal of ours leaves as one PUT, and names the version that it replaces."""
+    seen: list[httpx.Request] = []
+
+    def kept(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200)
+
+    resource = withdrawing()["entry"][0]["resource"]
+    with FhirClient("http://fhir.test/r4", transport=httpx.MockTransport(kept)) as client:
+        client.update(resource, if_match="3")
+        with pytest.raises(ForbiddenStatus):
+            client.create(resource)
+    assert [(one.method, one.headers["If-Match"]) for one in seen] == [("PUT", 'W/"3"')]
 
 
 def test_site_with_a_system_of_its_own_withdraws_under_that_one() -> None:

@@ -25,7 +25,7 @@ from connectors.fhir.writing import Doubtful, Written, goes_at_once, in_doubt, w
 
 Resource = dict[str, Any]
 
-_STATED = ("status", "code", "bodySite", "valueCodeableConcept")
+_STATED = ("code", "bodySite", "valueCodeableConcept")
 """Elements of an Observation that say what was found and where."""
 
 
@@ -268,10 +268,19 @@ def _check_findings(written: Written) -> None:
     """Compare the findings that the answer shows with those that were sent: a wrong side harms someone."""
     for sent, stored in written.entries:
         kept = stored.resource
-        if text(sent, "resourceType") == text(kept, "resourceType") == "Observation" and any(
-            sent.get(name) != record({"kept": kept}, "kept").get(name) for name in _STATED
+        if text(sent, "resourceType") != "Observation" or text(kept, "resourceType") != "Observation":
+            continue
+        if text(sent, "status") != text(kept, "status") or any(
+            not _stated(sent, name) <= _stated(kept, name) for name in _STATED
         ):
             raise NotKept(f"Expected the findings as written, came others. {NotKept.next_step}")
+
+
+def _stated(observation: object, name: str) -> set[tuple[str, str]]:
+    """What a CodeableConcept says: a server may add displays, and codes of its own."""
+    concept = record(observation, name)
+    said = {(text(coding, "system"), text(coding, "code")) for coding in records(concept, "coding")}
+    return said | ({("", text(concept, "text"))} if text(concept, "text") else set())
 
 
 def check_replaced(client: FhirClient, published: PublishedReport, base: PublishedReport) -> None:

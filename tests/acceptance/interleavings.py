@@ -55,7 +55,7 @@ class Network(httpx.BaseTransport):
     """The way between our client and the server; keeps what was sent."""
 
     def __init__(self, server: FhirServer, store: AuthoredStore) -> None:
-        self._wsgi = httpx.WSGITransport(app=server._application)  # type: ignore[arg-type]
+        self._wsgi = httpx.WSGITransport(app=server.application)  # type: ignore[arg-type]
         self._store = store
         self.interruptions: Sequence[Interruption] = ()
         self.passed = 0

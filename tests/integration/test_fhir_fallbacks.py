@@ -10,11 +10,13 @@ import pytest
 
 from connectors.errors import Conflict, Rejected
 from connectors.exchange import DraftReport, PublishedReport, WithdrawalStatus
+from connectors.fhir import drafts
 from connectors.fhir.capabilities import Capabilities, of
-from connectors.fhir.client import FhirClient
-from connectors.fhir.drafts import HumanVersion, publish
+from connectors.fhir.client import FhirClient, Stored
+from connectors.fhir.drafts import HumanVersion, NotKept, publish
 from connectors.fhir.identifiers import IdentifierSystems, token
 from connectors.fhir.withdrawal import withdraw
+from connectors.fhir.writing import Written
 from connectors.sandbox.fhir import FhirServer
 from connectors.sandbox.fhir_faults import FaultyTransport
 from connectors.sandbox.fhir_radiologist import sign
@@ -229,6 +231,37 @@ def test_server_that_refuses_reads_in_transactions_gets_them_separately() -> Non
 
     with FhirServer() as server, FhirClient(server.base_url, transport=Refusing()) as client:
         assert publish(client, a_draft()).version == "1"
+
+
+@pytest.mark.parametrize(
+    ("kept", "held"),
+    [
+        (
+            {
+                "status": "preliminary",
+                "bodySite": {"coding": [{"system": "s", "code": "left", "display": "L"}]},
+            },
+            True,
+        ),
+        ({"status": "preliminary", "bodySite": {"coding": [{"system": "s", "code": "right"}]}}, False),
+        ({"status": "final", "bodySite": {"coding": [{"system": "s", "code": "left"}]}}, False),
+        ({"status": "preliminary"}, False),
+    ],
+)
+def test_finding_that_is_kept_on_another_side_is_noticed(kept: dict[str, object], held: bool) -> None:
+    """Status and codes of each finding in the answer are those that were sent; displays may be added."""
+    sent = {
+        "resourceType": "Observation",
+        "status": "preliminary",
+        "bodySite": {"coding": [{"system": "s", "code": "left"}]},
+    }
+    stored = Stored("Observation/1", "1", created=True, resource={"resourceType": "Observation", **kept})
+    written = Written([(sent, stored)], [])
+    if held:
+        drafts._check_findings(written)
+    else:
+        with pytest.raises(NotKept):
+            drafts._check_findings(written)
 
 
 def test_transaction_that_is_taken_for_a_batch_is_no_success() -> None:

@@ -11,7 +11,7 @@ from connectors.fhir.capabilities import Capabilities
 from connectors.fhir.client import FhirClient, reference_of, version_of
 from connectors.fhir.codes import CodeMap
 from connectors.fhir.egress import labelled
-from connectors.fhir.elements import record, text
+from connectors.fhir.elements import record, records, text
 from connectors.fhir.findings import findings_of
 from connectors.fhir.identifiers import IdentifierSystems, query, values_of
 from connectors.fhir.ours import draft_numbers, step_of, withdrawn_numbers

@@ -72,6 +72,7 @@ UIDS = {accession: f"1.2.826.0.1.3680043.8.498.{number}" for number, accession i
 ROSA = Practitioner("D-77", "Rosa", "Elena", "Dr.")
 FINAL = (ReportStatus.FINAL, ReportStatus.AMENDED, ReportStatus.CORRECTED, ReportStatus.APPENDED)
 SPOKEN = (*FINAL, ReportStatus.PRELIMINARY)
+IN_HL7 = (ReportStatus.FINAL, ReportStatus.CORRECTED, ReportStatus.PRELIMINARY)
 LIVE = frozenset({"preliminary", "partial"})
 CLOSED = frozenset({"final", "amended", "corrected", "appended"})
 BASE_PORT = 8080
@@ -249,7 +250,7 @@ class HospitalMachine(RuleBasedStateMachine):
         }
         self.store.create(self._spoken(own, status, named))
 
-    @rule(accession=accessions, status=st.sampled_from(SPOKEN), named=st.booleans())
+    @rule(accession=accessions, status=st.sampled_from(IN_HL7), named=st.booleans())
     def report_by_oru(self, accession: str, status: ReportStatus, named: bool) -> None:
         """The RIS sends a person's report, twice as RIS do."""
         self.messages += 1
@@ -265,7 +266,7 @@ class HospitalMachine(RuleBasedStateMachine):
         )
         for _ in range(2):
             answers = self.intake.receive(message, "127.0.0.1:1")
-        self.told += b"MSA|AA" in answers.accept
+        self.told += b"MSA|AA" in answers.accept + answers.application
 
     def _spoken(self, report: dict[str, Any], status: ReportStatus, named: bool) -> dict[str, Any]:
         self.messages += 1

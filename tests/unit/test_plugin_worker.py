@@ -240,6 +240,6 @@ def test_a_job_about_a_humans_report_is_told_whichever_draft_is_the_newest(
     worker._guarded(kind, broken)(case.id, 7, 0)
     with database.read() as session:
         told = session.get_one(Case, case.id).reason
-        actions = session.scalars(sa.select(AuditLeaf.action)).all()
+        actions = session.scalars(sa.select(AuditLeaf.action).order_by(AuditLeaf.position)).all()
     assert told.startswith("Final report, signed. An error that nobody foresaw (ZeroDivisionError)")
     assert (actions[-1], state_of(database)) == (f"{kind}.failed", CaseState.SIGNED)

@@ -60,7 +60,7 @@ class CastHub(ReportingApplication):
         self._tls = tls
         self.lease_seconds = lease_seconds
         self.requests: list[tuple[str, str]] = []
-        """(hub.mode or event or GET, topic) of each request that was understood."""
+        """(hub.mode or event, GET or connect, topic) of each request that was understood."""
         self.updates: list[Resource] = []
         """Every update that was accepted, as it came."""
         self.answers: dict[str, int] = {}
@@ -288,6 +288,7 @@ class CastHub(ReportingApplication):
             if opened:
                 connection.send(json.dumps(opened))
             known.connection = connection
+            self.requests.append(("connect", known.topic))
             self._changed.notify_all()
         try:
             while (left := known.ends_at - time.monotonic()) > 0:

@@ -79,6 +79,8 @@ class ReportingApplication:
             for entry in bundle["entry"]:
                 session.content[entry["request"]["url"]] = entry["resource"]
             prior, session.version = session.version, secrets.token_hex(8)
+            # Who comes late needs the version that stands.
+            session.opened["event"]["context.versionId"] = session.version
             context = [anchor(session), {"key": "updates", "resource": bundle}]
             message = new_event(topic, "DiagnosticReport-update", context, session.version)
             message["id"] = event_id

@@ -142,9 +142,10 @@ def test_a_hub_that_was_away_is_found_again(hub: CastHub, client: CastClient) ->
 
 def test_a_lease_is_renewed_before_it_ends(client: CastClient, hub: CastHub) -> None:
     """Over the connection that is there: the hub never ends it."""
-    hub.lease_seconds = 0.6
+    hub.lease_seconds = 1.5
     with following(client) as followed:
         hub.until(lambda: hub.count("subscribe") >= 4, "three renewals")
+        assert hub.count("connect") == 1
         told = opening(hub)
         assert followed.next().id == told
         assert hub.listening(TOPIC) == 1

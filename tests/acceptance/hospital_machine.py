@@ -133,11 +133,14 @@ class HospitalMachine(RuleBasedStateMachine):
 
     # --- what Prelim does -----------------------------------------------------------------------------
 
-    @initialize()
-    def begin(self) -> None:
-        """Every run begins with an order that has its images."""
-        self.order(CASES[0])
-        self.images(CASES[0])
+    @initialize(trouble=SEEN_BY)
+    def begin(self, trouble: list[Interruption]) -> None:
+        """Every run begins with two drafts, of which one is on its way to the server."""
+        for accession in CASES[:2]:
+            self.order(accession)
+            self.images(accession, 1)
+            self._do(self.jobs.asked.pop(), [])
+        self._do(self.jobs.asked.pop(), trouble)
 
     @rule(accession=accessions)
     def order(self, accession: str) -> None:
@@ -151,9 +154,9 @@ class HospitalMachine(RuleBasedStateMachine):
         with self.database.write() as session:
             take_order(session, self._order(accession, OrderAction.CANCEL), self.jobs.enqueue, "ris")
 
-    @rule(accession=accessions, count=st.integers(1, 3))
-    def images(self, accession: str, count: int = 1) -> None:
-        """Images are announced, or more of them."""
+    @rule(accession=accessions, count=st.integers(1, 1000))
+    def images(self, accession: str, count: int) -> None:
+        """Images are announced, or more or fewer of them: the next draft is due."""
         study = a_study(accession, study_instance_uid=UIDS[accession], patient=PATIENTS[accession])
         with self.database.write() as session:
             take_study(session, replace(study, instance_count=count), self.jobs.enqueue, "archive")
@@ -219,6 +222,13 @@ class HospitalMachine(RuleBasedStateMachine):
         reports = [*self._reports(), "DiagnosticReport/none-such"]
         with self.database.write() as session:
             notice(session, reports[which % len(reports)], "fhir-notification")
+
+    @rule()
+    def work(self) -> None:
+        """The workers do everything that waits."""
+        jobs, self.jobs.asked = self.jobs.asked, []
+        for job in jobs:
+            self._do(job, [])
 
     @rule()
     def restart(self) -> None:

@@ -49,8 +49,8 @@ def take_notification(session: Session, notification: Notification, source: str)
     if notification.subscription not in {"", known} and notification.kind is not Kind.HANDSHAKE:
         raise UnknownSubscription("Expected a subscription of ours, came a notification of another.")
     wanted = [one for one in notification.references if one.partition("/")[0] in READERS]  # 2
-    if not wanted and notification.kind in {Kind.HOOK, Kind.EVENT}:
-        wanted = [NAMES[name]]
+    if notification.unnamed:
+        wanted.append(NAMES[name])
     if notification.since_start is not None or notification.events:  # 3
         cursor = session.get(Cursor, _events_cursor(name))
         last = int(cursor.value) if cursor else 0

@@ -73,6 +73,8 @@ def take_order(
             return case
         hold(session, case, actor, "The placer asks to cancel this order; a human decides.", message_id)
         return case
+    if case.order:
+        order = _filled(order, order_from_json(case.order))
     changed = bool(case.order) and _words(order) != _words(order_from_json(case.order))
     case.order = order_to_json(order)
     case.patient_identifier = order.patient.identifier
@@ -102,9 +104,23 @@ def take_order(
     return case
 
 
+def _filled(order: Order, known: Order) -> Order:
+    """The order with what it leaves out as it was known: an empty field says nothing, and an order
+    that comes by two ways is not told in full by each."""
+    left_out = {name: getattr(known, name) for name in _FILLED if not getattr(order, name)}
+    return replace(order, **left_out) if left_out else order
+
+
+_FILLED = (
+    *("placer_order_number", "filler_order_number", "requested_procedure_id", "study_instance_uid"),
+    *("modality", "clinical_question", "history", "priority", "ordering_provider", "laterality"),
+    *("prior_reports", "visit_number", "service_request"),
+)
+
+
 def _words(order: Order) -> Order:
-    """What an order says, without what changes with every message about it."""
-    return replace(order, action=OrderAction.PLACE, ordered_at=None)
+    """What an order says to the model, without what changes with every message about it."""
+    return replace(order, action=OrderAction.PLACE, ordered_at=None, visit_number="", service_request="")
 
 
 def _reported_otherwise(session: Session, case: Case, order: Order) -> tuple[str, ...]:

@@ -127,15 +127,7 @@ class Pipeline:
 
 def rules(settings: Settings) -> dict[str, Rules]:
     """How what comes by each channel is read and answered. Raises SettingError."""
-    fetched = replace(FHIR_RULES, systems=systems(settings), release=settings.fhir_release)
-    return {
-        FHIR: fetched,
-        **_listener_rules(settings),
-    }
-
-
-def _listener_rules(settings: Settings) -> dict[str, Rules]:
-    return {
+    listeners = {
         listener.name: Rules(
             listener=listener.name,
             places=places(settings, listener.accession_places, f"PRELIM_LISTENERS, {listener.name}"),
@@ -145,6 +137,8 @@ def _listener_rules(settings: Settings) -> dict[str, Rules]:
         )
         for listener in settings.hl7_listeners
     }
+    fetched = replace(FHIR_RULES, systems=systems(settings), release=settings.fhir_release)
+    return {**listeners, FHIR: fetched}
 
 
 def places(settings: Settings, accession: tuple[str, ...] = (), listener: str = "") -> Places:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from connectors.errors import ExchangeError, Unreachable
 from connectors.fhir.client import FhirClient
@@ -16,6 +18,7 @@ from plugin.settings import SettingError, Settings
 from plugin.tables import Cursor
 
 RENEWED_AFTER_SECONDS = 600.0
+INSTALLATION = "installation"
 BY_WORD = {"orders": ORDERS, "studies": STUDIES}
 """By word of PRELIM_FHIR_TAKES."""
 
@@ -59,11 +62,12 @@ class Subscribing:
         """See that every subscription stands, when it is time. Raises Unreachable."""
         if not self._wanted or self._clock() < self._renew_at:
             return
+        site = self._installation()
         for one in self._wanted:
             try:
                 standing = ensure(
                     self._server,
-                    one,
+                    replace(one, site=site),
                     endpoint=self._settings.fhir_notify_url,
                     secret=self._settings.fhir_notify_secret,
                     mechanism=self._settings.fhir_subscribe,
@@ -75,9 +79,20 @@ class Subscribing:
                 self._tell(one.name, f"{one.name}: {error}")
                 continue
             self._tell(one.name, "" if standing.active else str(standing))
-            with self._database.write() as session:
-                session.merge(Cursor(name=standing_cursor(one.name), value=standing.reference))
+            if standing.reference:
+                with self._database.write() as session:
+                    session.merge(Cursor(name=standing_cursor(one.name), value=standing.reference))
         self._renew_at = self._clock() + RENEWED_AFTER_SECONDS
+
+    def _installation(self) -> str:
+        """Tells this installation from others that share the FHIR server: its database's own random name."""
+        with self._database.read() as session:
+            known = session.get(Cursor, INSTALLATION)
+        if known is None:
+            with self._database.write() as session:
+                known = session.get(Cursor, INSTALLATION)
+                known = known or session.merge(Cursor(name=INSTALLATION, value=secrets.token_hex(4)))
+        return known.value
 
     def _tell(self, name: str, problem: str) -> None:
         if problem and self._told.get(name) != problem:

@@ -20,7 +20,6 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from plugin.attesting import Attesting
 
 from connectors.errors import ExchangeError
 from connectors.exchange import (
@@ -38,6 +37,7 @@ from connectors.fhir.report import RADIOLOGY
 from connectors.sandbox.fhir import FhirServer
 from connectors.sandbox.fhir_radiologist import signed_version
 from connectors.sandbox.ris import report_message
+from plugin.attesting import Attesting
 from plugin.cases import CaseState
 from plugin.casework import Job
 from plugin.following import Following

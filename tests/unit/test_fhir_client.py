@@ -408,6 +408,7 @@ def test_a_server_without_post_search_is_searched_by_get() -> None:
 def test_a_document_for_r5_is_made_r5_before_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the conversion gives is what is checked and what leaves; R4 leaves as it is."""
     sent = []
+    observation = {"resourceType": "Observation", "status": "preliminary"}
 
     def answer(request: httpx.Request) -> httpx.Response:
         sent.append(json.loads(request.content))
@@ -418,9 +419,9 @@ def test_a_document_for_r5_is_made_r5_before_it_is_looked_at(monkeypatch: pytest
 
     monkeypatch.setattr("connectors.fhir.client.as_r5", to_final)
     with pytest.raises(ForbiddenStatus):
-        client(answer, release="R5").create({"resourceType": "Observation"})
-    client(answer, release="R4").create({"resourceType": "Observation"})
-    assert sent == [{"resourceType": "Observation"}]
+        client(answer, release="R5").create(observation)
+    client(answer, release="R4").create(observation)
+    assert sent == [observation]
 
 
 def test_another_release_is_refused() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from connectors.hl7.ack import AckMode
 from connectors.hl7.identifiers import Places
+from plugin.fetched import FHIR, FHIR_RULES
 from plugin.incoming import Rules
 from plugin.listeners import Listener, read_listeners
 from plugin.pipeline import rules
@@ -311,16 +312,17 @@ def test_each_listener_has_rules_of_its_own() -> None:
     )
     told = {"patient_identifier_type": "MR", "patient_assigning_authority": "HOSP", "signer": ("OBX-16",)}
     assert rules(site) == {
-        "ris": Rules("ris", Places(accession=("ORC-2",), **told)),
+        "ris": Rules("ris", places=Places(accession=("ORC-2",), **told)),
         "engine": Rules(
             "engine",
-            Places(accession=("OBR-3", "ORC-3"), **told),
+            places=Places(accession=("OBR-3", "ORC-3"), **told),
             charset="windows-1252",
             ack_mode=AckMode.ENHANCED,
             application_acks="engine:2576",
         ),
+        FHIR: FHIR_RULES,
     }
-    assert rules(Settings()) == {"default": Rules()}
+    assert rules(Settings()) == {"default": Rules(), FHIR: FHIR_RULES}
 
 
 def test_a_place_that_is_none_names_who_has_it() -> None:

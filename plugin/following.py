@@ -8,7 +8,7 @@ open drafts are looked at because a server may tell neither.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -19,32 +19,20 @@ from connectors.fhir.client import FhirClient, Resource, version_of
 from connectors.fhir.dossier import Dossier, gather
 from connectors.fhir.identifiers import IdentifierSystems, values_of
 from connectors.fhir.outcome import Absent
-from connectors.fhir.pages import Sighting, changed, look, sighting_of
+from connectors.fhir.pages import Sighting, changed, sighting_of
 from connectors.fhir.signoff import read_report
 from connectors.fhir.subscriptions import missed
-from plugin.cases import CaseState
 from plugin.db import Database, now
 from plugin.fetched import FHIR, READERS
 from plugin.incoming import Arrival
 from plugin.intake import Intake
 from plugin.notices import EVENTS, NAMES
+from plugin.open_drafts import OpenDrafts
 from plugin.settings import Settings
-from plugin.standing import accessions_of_cases, known_versions, standing_drafts, tell_gone, written
+from plugin.standing import accessions_of_cases, known_versions, written
 from plugin.subscribing import Subscribing
-from plugin.tables import Case, Cursor, FhirNotice
+from plugin.tables import Cursor, FhirNotice
 
-OPEN = frozenset(
-    {
-        CaseState.PUBLISHED,
-        CaseState.SUPERSEDED,
-        CaseState.WITHHELD,
-        CaseState.HELD,
-        CaseState.CANCELLED,
-    }
-)
-"""States in which a human's report may still come while a draft of ours stands, or stood, on the server."""
-CASES_AT_ONCE = 2_000
-"""Open cases looked at in one round; the next round goes on with the others."""
 NOTICES_AT_ONCE = 200
 VERSIONS_AT_ONCE = 50
 """Versions of one report that are taken at once, the newest of them."""
@@ -75,7 +63,7 @@ class Following:
         self._server = server
         self._systems = systems
         self._subscribing = Subscribing(settings, database, server)
-        self._asked_last = ""
+        self._open = OpenDrafts(database, server, systems)
         self._told: dict[str, str] = {}
 
     def round(self) -> None:
@@ -168,34 +156,9 @@ class Following:
     # --- open drafts --------------------------------------------------------------------------------
 
     def open_drafts(self) -> None:
-        """See what became of open drafts, in pages: a subscription on preliminary never fires on final."""
-        with self._database.read() as session:
-            chosen = sa.select(Case.id, Case.accession).where(Case.state.in_(sorted(OPEN)))
-            following = chosen.where(Case.id > self._asked_last).order_by(Case.id).limit(CASES_AT_ONCE)
-            cases = session.execute(following).all()
-            ids = [case_id for case_id, _ in cases]
-            standing = standing_drafts(session, ids)
-        self._asked_last = ids[-1] if len(cases) == CASES_AT_ONCE else ""
-        if not cases:
-            return
-        found = look(
-            self._server,
-            self._systems,
-            accessions=[accession for _, accession in cases],
-            references=sorted(standing),
-        )
-        for sighting in self._new(found):
+        """See what became of open drafts: a subscription on preliminary never fires on final."""
+        for sighting in self._new(self._open.sightings()):
             self._fetch(sighting.reference)
-        self._miss(standing, {sighting.reference for sighting in found})
-
-    def _miss(self, standing: Mapping[str, str], found: Iterable[str]) -> None:
-        """Say of a draft that was deleted on the server that it is gone."""
-        for reference in standing.keys() - set(found):
-            try:
-                self._server.read(reference)
-            except Absent:
-                with self._database.write() as session:
-                    tell_gone(session, standing[reference])
 
     # --- fetching -----------------------------------------------------------------------------------
 

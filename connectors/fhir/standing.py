@@ -7,7 +7,7 @@ from typing import Any
 
 from connectors.exchange import PublishedReport
 from connectors.fhir.client import FhirClient, reference_of, version_of
-from connectors.fhir.identifiers import IdentifierSystems, escaped, token, values_of
+from connectors.fhir.identifiers import IdentifierSystems, escaped, values_of
 from connectors.fhir.ours import withdrawn_numbers
 from connectors.fhir.reports import CaseKeys, has_accession, same_patient, same_study, status_of
 from connectors.fhir.writing import place_of
@@ -37,9 +37,10 @@ class Standing:
 
 def look(client: FhirClient, systems: IdentifierSystems, case_id: str, accession: str) -> Standing:
     """What a search finds; its index may lag behind. Raises as FhirClient does."""
-    # Without a system the accession matches any: a RIS names its numbers by a system of its own. Whole
+    # Without a system the accession matches any: a RIS names its numbers by a system of its own. The case's
+    # id goes without as well: looking in one column, not in either of two, a database uses its index. Whole
     # resources are asked for: what tells our versions from others is a hash over all of their words.
-    either = f"{token(systems.report, case_id)},{escaped(accession)}"
+    either = f"{escaped(case_id)},{escaped(accession)}"
     found = client.search("DiagnosticReport", {"identifier": either}, is_small=True)
     # A lenient server may ignore the parameter and answer everything: check each match.
     named = {reference_of(one): one for one in found if (systems.report, case_id) in values_of(one)}

@@ -102,11 +102,11 @@ def publish(
     bundle = this.bundle(known)
     try:
         return _attempt(this, bundle, certain=False)
-    except Doubtful:
+    except Doubtful as earlier:
         try:
             return _attempt(this, bundle, certain=True)
         except Doubtful as doubt:
-            raise doubt.cause from None
+            raise doubt.after(earlier) from None
 
 
 def _attempt(this: _Publication, bundle: Resource, *, certain: bool) -> PublishedReport:

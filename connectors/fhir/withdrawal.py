@@ -60,11 +60,11 @@ def withdraw(
     sentence_of(status, reason)
     try:
         return _attempt(client, case_id, known, status, reason, systems, capabilities)
-    except Doubtful:
+    except Doubtful as earlier:
         try:
             return _attempt(client, case_id, known, status, reason, systems, capabilities)
         except Doubtful as doubt:
-            raise doubt.cause from None
+            raise doubt.after(earlier) from None
 
 
 def _attempt(

@@ -43,7 +43,18 @@ class Doubtful(Exception):
     def __init__(self, cause: ExchangeError) -> None:
         super().__init__(str(cause))
         self.cause = cause
-        """What to raise when looking again does not help."""
+
+    def after(self, earlier: Doubtful) -> ExchangeError:
+        """What to raise when the write failed once more.
+
+        A conflict after a request of which nobody knows what came may be with that very request, which came
+        late: it is no word of a person's version, and the caller looks again later.
+        """
+        if isinstance(self.cause, Conflict) and not isinstance(earlier.cause, Conflict):
+            return Unreachable(
+                f"Expected to learn what came of an earlier attempt, came a conflict. {Unreachable.next_step}"
+            )
+        return self.cause
 
 
 @contextmanager

@@ -193,6 +193,6 @@ def test_server_without_conditional_creates_ends_with_one_live_report(transactio
         {Lack.CONDITIONAL_CREATE} if transactions else {Lack.CONDITIONAL_CREATE, Lack.TRANSACTIONS}
     )
     faults = tuple(set(Fault) - {Fault.DELAYED})
-    rounds = run(FhirServer(store=store, port=1, lacks=lacks), ORDERS // 10, tuple(sorted(faults)))
+    rounds = run(FhirServer(store=store, port=1, lacks=lacks), max(100, ORDERS // 20), tuple(sorted(faults)))
     assert any(one.drawn[Fault.TWICE] for one in rounds)
     check(store, rounds, twins=True)

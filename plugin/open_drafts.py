@@ -1,7 +1,7 @@
 """The cases whose report a person may still write, looked at in turn: a part of them in every round.
 
-A round asks for what changed beside many of them, and for whatever stands beside a few. The first is cheap with
-very many open drafts; with the second nothing is hidden for long, whatever clocks and accession numbers say.
+A round asks for what changed beside many of them, and for whatever stands beside a few. The first is cheap
+with very many open drafts; with the second nothing is hidden for long, whatever clocks and accessions say.
 """
 
 from __future__ import annotations

@@ -299,7 +299,8 @@ class FhirClient:
         4. A conflict after an attempt that may have been carried out may be with ourselves: nobody may take
            it for a person's version.
         """
-        content, sent = self._made(body, form, action=action)  # 1
+        alone = (path, (headers or {}).get("If-Match", "")) if method == "PUT" else None
+        content, sent = self._made(body, form, action=action, replaces=alone)  # 1
         sent |= headers or {}
         url = path if path.startswith(self.base_url) else f"{self.base_url}/{path}".rstrip("/")
         waits = self._patience.begin()
@@ -329,14 +330,24 @@ class FhirClient:
                 ) from None
 
     def _made(
-        self, body: Resource | None, form: Mapping[str, str] | None, *, action: str
+        self,
+        body: Resource | None,
+        form: Mapping[str, str] | None,
+        *,
+        action: str,
+        replaces: tuple[str, str] | None = None,
     ) -> tuple[bytes | None, dict[str, str]]:
+        """Content and headers of a request. replaces: place and If-Match of an update by itself."""
         # HAPI answers a repeated search from a cache of up to a minute unless told not to.
         headers = {"Accept": JSON, "Cache-Control": "no-cache"}
         if body is not None:
             content = _serialised(as_r5(body) if self.release == "R5" else body, action=action)
             # What is checked is what leaves, not the object it was made from.
-            check_egress(json.loads(content), report_system=self._report_system)
+            leaving = json.loads(content)
+            if replaces is not None:
+                # It is held to what it would be held to inside a transaction.
+                leaving = _as_entry(leaving, *replaces)
+            check_egress(leaving, report_system=self._report_system)
             return content, headers | {"Content-Type": JSON, "Prefer": "return=minimal"}
         if form is not None:
             return urlencode(form).encode("ascii"), headers | {
@@ -389,6 +400,15 @@ def _checked(pattern: re.Pattern[str], value: str, what: str) -> str:
     if not pattern.fullmatch(value):
         raise Rejected(f"Expected {what} as FHIR spells it; came something else, so nothing was sent.")
     return value
+
+
+def _as_entry(resource: Resource, place: str, etag: str) -> Resource:
+    request = {"method": "PUT", "url": place, **({"ifMatch": etag} if etag else {})}
+    return {
+        "resourceType": "Bundle",
+        "type": "transaction",
+        "entry": [{"resource": resource, "request": request}],
+    }
 
 
 def _serialised(body: Resource, *, action: str) -> bytes:

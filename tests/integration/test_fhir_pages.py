@@ -16,7 +16,7 @@ from connectors.fhir.pages import changed, look
 from connectors.fhir.report import report_of
 from connectors.sandbox.fhir import FhirServer
 from connectors.sandbox.fhir_radiologist import sign
-from tests.fhir_samples import ROSA, a_draft, fhir_url  # noqa: F401 - a fixture
+from tests.fhir_samples import ROSA, WHOLE_SERVERS, a_draft, fhir_url  # noqa: F401 - a fixture
 
 SYSTEMS = IdentifierSystems()
 
@@ -58,6 +58,7 @@ def test_draft_and_the_report_of_a_person_are_sighted_together(client: FhirClien
     assert [one.reference for one in alone] == [known.reference]
 
 
+@pytest.mark.parametrize("fhir_url", WHOLE_SERVERS, indirect=True)
 def test_several_pages_are_read(fhir_url: str) -> None:  # noqa: F811
     """Reports that fill more than a page of the server are all sighted, and pages hold no report text."""
     transport = Counting()

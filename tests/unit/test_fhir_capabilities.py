@@ -19,13 +19,13 @@ ALL = statement(frozenset())
 
 
 def test_sandbox_says_what_it_can() -> None:
-    """Release, transactions, conditional creates, If-Match and history are read; subscriptions are none."""
+    """Release, transactions, conditional creates, If-Match, history and subscriptions are read."""
     server = of(ALL)
     assert (server.release, server.transactions, server.may_replace) == ("4.0.1", True, True)
     assert all(server.of_kind(kind).creates_conditionally for kind in WRITTEN)
     assert server.of_kind("DiagnosticReport").keeps_history
     assert server.finds_by_tag
-    assert (server.rest_hook, server.topics) == (False, False)
+    assert (server.rest_hook, server.topics) == (True, True)
     assert server.of_kind("Basic").interactions == frozenset()
 
 

@@ -90,7 +90,8 @@ class OpenDrafts:
         """Accessions of the next open cases, by their id."""
         chosen = sa.select(Case.id, Case.accession).where(Case.state.in_(sorted(OPEN)), Case.id > last)
         with self._database.read() as session:
-            return dict(session.execute(chosen.order_by(Case.id).limit(count)).tuples().all())
+            rows = session.execute(chosen.order_by(Case.id).limit(count))
+            return {case_id: accession for case_id, accession in rows}
 
 
 def _last(cases: Mapping[str, str], count: int) -> str:

@@ -97,6 +97,16 @@ SERVERS = [*WHOLE_SERVERS, pytest.param("medplum", marks=pytest.mark.services)]
 @pytest.fixture(params=SERVERS)
 def fhir_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Base URL of a FHIR server: every test that asks for it runs on the sandbox, HAPI and Medplum."""
+    yield from _address(request)
+
+
+@pytest.fixture(params=WHOLE_SERVERS)
+def whole_fhir_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The same without Medplum, for what its memory cannot do or does not count."""
+    yield from _address(request)
+
+
+def _address(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param != "sandbox":
         yield request.getfixturevalue(f"{request.param}_url")
         return

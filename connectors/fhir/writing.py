@@ -17,6 +17,8 @@ from connectors.fhir.identifiers import values_of
 
 Resource = dict[str, Any]
 
+FEW_ENTRIES = 8
+"""Entries that every server with transactions takes at once."""
 _TURNS = ("Patient", "Device", "Observation", "DiagnosticReport", "Provenance")
 
 
@@ -79,9 +81,17 @@ def write(
 
     Raises as FhirClient does.
     """
-    if capabilities is None or goes_at_once(bundle, capabilities):
+    if not goes_at_once(bundle, capabilities):
+        return _one_by_one(client, bundle, capabilities)
+    try:
         return _at_once(client, bundle, read_back)
-    return _one_by_one(client, bundle, capabilities)
+    except ForbiddenStatus:
+        raise
+    except Rejected:
+        if len(records(bundle, "entry")) <= FEW_ENTRIES:
+            raise
+        # Servers exist that take only so many entries as one transaction. Nothing of it was carried out.
+        return _one_by_one(client, bundle, capabilities)
 
 
 def goes_at_once(bundle: Resource, capabilities: Capabilities | None) -> bool:
@@ -123,7 +133,7 @@ def _reports(read: Resource | None) -> list[Resource]:
     return [one for one in found if text(one, "resourceType") == "DiagnosticReport"]
 
 
-def _one_by_one(client: FhirClient, bundle: Resource, capabilities: Capabilities) -> Written:
+def _one_by_one(client: FhirClient, bundle: Resource, capabilities: Capabilities | None) -> Written:
     """Write each entry by itself; after a crash at any point a repetition finds what is there and goes on.
 
     1. First what the report names: an incomplete write is then no report at all, or a whole one.
@@ -165,10 +175,11 @@ def _placed(resource: Resource, places: dict[str, str]) -> Resource:
     return replaced
 
 
-def _created(client: FhirClient, resource: Resource, query: str, capabilities: Capabilities) -> Stored:
+def _created(client: FhirClient, resource: Resource, query: str, capabilities: Capabilities | None) -> Stored:
     """Create a resource unless it is there already."""
     kind = resource["resourceType"]
-    if query and capabilities.of_kind(kind).creates_conditionally:
+    conditional = capabilities is None or capabilities.of_kind(kind).creates_conditionally
+    if query and conditional:
         return client.create(resource, if_none_exist=query)
     standing = _first_like(client, resource, query)
     if standing is None:

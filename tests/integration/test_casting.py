@@ -138,7 +138,7 @@ def desk(hub: CastHub, tmp_path: Path) -> Iterator[Desk]:
 
 
 def test_the_draft_is_offered_where_its_report_is_opened(desk: Desk) -> None:
-    """Exactly what stands on the FHIR server: report and Device, labelled and preliminary."""
+    """Exactly what stands on the FHIR server: report, findings and Device, labelled and preliminary."""
     with desk.following():
         desk.open()
         desk.comes_to(OPENED, OFFERED)
@@ -146,7 +146,10 @@ def test_the_draft_is_offered_where_its_report_is_opened(desk: Desk) -> None:
     report = content.pop(desk.draft.reference)
     assert report == desk.server.read(desk.draft.reference)
     assert report["status"] == "preliminary"
-    assert [one.partition("/")[0] for one in content] == ["Device"]
+    findings = [result["reference"] for result in report.get("result", [])]
+    assert findings
+    assert [one for one in content if one not in findings] == [next(o for o in content if o[:6] == "Device")]
+    assert all(content[one]["status"] == "preliminary" for one in findings)
     assert desk.notices() == []
 
 

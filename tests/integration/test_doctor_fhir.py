@@ -12,7 +12,7 @@ import pytest
 from werkzeug.wrappers import Request, Response
 
 from connectors.sandbox.fhir import FhirServer
-from plugin import doctor_fhir
+from connectors.sandbox.fhir_statement import Lack
 from plugin.doctor import Finding, examine
 from plugin.settings import Settings
 from tests.case_samples import fresh_url
@@ -98,14 +98,12 @@ def test_without_a_server_only_shadow_mode_is_well(tmp_path: Path) -> None:
     assert found(tmp_path, "", shadow=True).well
 
 
-def test_what_the_server_cannot_do_is_said(
-    tmp_path: Path, server: FhirServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_server_cannot_do_is_said(tmp_path: Path) -> None:
     """Each limit after the rest; it is no fault of a setting."""
-    monkeypatch.setattr(doctor_fhir, "_limits", lambda statement: [f"no {statement['kind']}"])
-    finding = found(tmp_path, server.base_url)
+    with FhirServer(lacks=frozenset({Lack.TRANSACTIONS})) as server:
+        finding = found(tmp_path, server.base_url)
     assert finding.well
-    assert finding.said.endswith("; no instance")
+    assert "; It has no transactions: the parts of a draft are written one by one" in finding.said
 
 
 def _speaking(version: str) -> Any:

@@ -18,15 +18,15 @@ from connectors.fhir.subscriptions import Standing, ensure, missed, remove, stan
 from connectors.fhir.wanted import ORDERS, REPORTS, STUDIES, TAG_SYSTEM, Wanted, subscription
 from connectors.sandbox.fhir import FhirServer
 from tests.fhir_receiver import Receiver, receiver  # noqa: F401 - a fixture
-from tests.fhir_samples import fhir_url  # noqa: F401 - a fixture
+from tests.fhir_samples import whole_fhir_url  # noqa: F401 - a fixture
 
 SECRET = "a-secret-of-this-test"
 REPORT: dict[str, Any] = {"resourceType": "DiagnosticReport", "status": "preliminary", "code": {"text": "CT"}}
 
 
 @pytest.fixture
-def client(fhir_url: str) -> Iterator[FhirClient]:  # noqa: F811 - the fixture
-    with FhirClient(fhir_url, timeout_seconds=60) as client:
+def client(whole_fhir_url: str) -> Iterator[FhirClient]:  # noqa: F811 - the fixture
+    with FhirClient(whole_fhir_url, timeout_seconds=60) as client:
         yield client
 
 

@@ -152,7 +152,7 @@ def test_the_pages_say_the_same_on_postgresql(tmp_path: Path, postgres_url: str)
     site.order("A2")
     assert listed(site, "?text=müller+chest") == ["A1"]
     assert "A2" in site.get("/")
-    assert "untouched" not in site.get(f"/cases/{case_id}")
+    assert "Untouched: every word" not in site.get(f"/cases/{case_id}")
     assert site.json("/api/audit?signer=OSEI&action=case")["entries"]
     assert site.json("/api/audit/verify")["verified"] is True
     assert 'prelim_cases{state="SIGNED"} 1\n' in site.get("/metrics")

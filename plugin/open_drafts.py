@@ -91,7 +91,7 @@ class OpenDrafts:
         chosen = sa.select(Case.id, Case.accession).where(Case.state.in_(sorted(OPEN)), Case.id > last)
         with self._database.read() as session:
             rows = session.execute(chosen.order_by(Case.id).limit(count))
-            return {case_id: accession for case_id, accession in rows}
+            return {row.id: row.accession for row in rows}
 
 
 def _last(cases: Mapping[str, str], count: int) -> str:

@@ -23,7 +23,7 @@ from model.manifest import read_manifest
 from model.study import WeightsError
 from plugin.casting import cast_client
 from plugin.db import Database, now
-from plugin.doctor_fhir import examine_fhir
+from plugin.doctor_fhir import examine_fhir, examine_subscriptions
 from plugin.listeners import Listener
 from plugin.messages import DEAD_LETTERS, WAITING
 from plugin.migrate import pending
@@ -31,6 +31,7 @@ from plugin.outbox import RIS
 from plugin.pipeline import codes, ris_tls, systems
 from plugin.procedures import unmapped
 from plugin.settings import SettingError, Settings
+from plugin.subscribing import installation
 from plugin.tally import count_states, waiting
 
 NOBODY = "prelim-doctor"
@@ -56,6 +57,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     looks: tuple[tuple[str, Callable[[Settings], str]], ...] = (
         ("database", _database),
         ("FHIR server", _fhir),
+        ("FHIR subscriptions", _subscriptions),
         ("procedure codes", _codes),
         ("image archive", _archive),
         ("archive's feed", _feed),
@@ -100,6 +102,20 @@ def _database(settings: Settings) -> str:
 
 def _fhir(settings: Settings) -> str:
     return examine_fhir(settings, timeout_seconds=SHORT_SECONDS)
+
+
+def _subscriptions(settings: Settings) -> str:
+    database = Database(settings.database_url)
+    try:
+        site = ""
+        if not pending(database):
+            with database.read() as session:
+                site = installation(session)
+    except sa.exc.SQLAlchemyError:
+        site = ""
+    finally:
+        database.close()
+    return examine_subscriptions(settings, site=site, timeout_seconds=SHORT_SECONDS)
 
 
 def _codes(settings: Settings) -> str:

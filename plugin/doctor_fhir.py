@@ -1,13 +1,18 @@
-"""What `prelim doctor` says about the FHIR server: its release, how we show who we are, whose patients."""
+"""What `prelim doctor` says about the FHIR server: its release, how we show who we are, whose patients,
+and how our subscriptions stand there."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from connectors.fhir.capabilities import shortcomings
 from connectors.fhir.retrying import ONE_ATTEMPT
+from connectors.fhir.subscriptions import standing
 from plugin.peers import fhir_client, fhir_keys
 from plugin.settings import SettingError, Settings
+from plugin.subscribing import wanted
 
 VERSIONS = {"R4": ("4.0.", "4.3."), "R5": ("5.0.",)}
 """Beginnings of CapabilityStatement.fhirVersion for each release; R4B (4.3) reads what is written as R4."""
@@ -29,6 +34,34 @@ def examine_fhir(settings: Settings, *, timeout_seconds: float) -> str:
             *shortcomings(statement),
         ]
     )
+
+
+def examine_subscriptions(settings: Settings, *, site: str, timeout_seconds: float) -> str:
+    """How each of our subscriptions stands; changes nothing.
+
+    site: the name by which this installation's subscriptions are known; empty where it never asked for any.
+    Raises SettingError and ExchangeError for what is wrong.
+    """
+    asked_for = wanted(settings)
+    if not asked_for:
+        return "not asked for; the server is polled"
+    # Flask compares the name alone, and the server calls us by that of the URL.
+    host = urlsplit(settings.fhir_notify_url).hostname or ""
+    if host not in {name.lower() for name in settings.http_hosts}:
+        raise SettingError(
+            f"PRELIM_FHIR_NOTIFY_URL names the host {host}, under which our pages do not answer: add it to "
+            "PRELIM_HTTP_HOSTS."
+        )
+    if not site:
+        return "asked for when Prelim starts; until then the server is polled"
+    with fhir_client(settings, timeout_seconds=timeout_seconds, patience=ONE_ATTEMPT) as client:
+        told = [
+            standing(client, replace(one, site=site), endpoint=settings.fhir_notify_url) for one in asked_for
+        ]
+    said = "; ".join(map(str, told))
+    if not all(one.active for one in told):
+        raise SettingError(f"{said}. What is not active is found by polling, later.")
+    return said
 
 
 def _version(statement: dict[str, Any], release: str) -> str:

@@ -16,10 +16,10 @@ from connectors.fhir.signoff import read_report
 from connectors.fhir.studies import read_study
 from connectors.fhir.validation import check
 from plugin.incoming import Arrival, Form, Incoming, Rules, storable
+from plugin.listeners import FETCHED
 from plugin.messages import LONGEST
 
-FHIR = "fhir"
-"""Name of the channel by which resources come; no HL7 listener has it."""
+FHIR = FETCHED
 FHIR_RULES = Rules(listener=FHIR, form=Form.FHIR)
 ACTOR = "fhir-server"
 

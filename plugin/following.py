@@ -8,7 +8,7 @@ open drafts are looked at because a server may tell neither.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -17,16 +17,17 @@ import sqlalchemy as sa
 from connectors.errors import ExchangeError, Malformed, Unreachable
 from connectors.fhir.client import FhirClient, Resource, version_of
 from connectors.fhir.dossier import Dossier, gather
-from connectors.fhir.identifiers import IdentifierSystems, values_of
+from connectors.fhir.identifiers import IdentifierSystems
+from connectors.fhir.keys import accessions
 from connectors.fhir.outcome import Absent
 from connectors.fhir.pages import Sighting, changed, sighting_of
 from connectors.fhir.signoff import read_report
 from connectors.fhir.subscriptions import missed
 from plugin.db import Database, now
-from plugin.fetched import FHIR, READERS
+from plugin.fetched import FHIR
 from plugin.incoming import Arrival
 from plugin.intake import Intake
-from plugin.notices import EVENTS, NAMES
+from plugin.notices import EVENTS, NAMES, notice
 from plugin.open_drafts import OpenDrafts
 from plugin.settings import Settings
 from plugin.standing import accessions_of_cases, known_versions, written
@@ -36,6 +37,10 @@ from plugin.tables import Cursor, FhirNotice
 NOTICES_AT_ONCE = 200
 VERSIONS_AT_ONCE = 50
 """Versions of one report that are taken at once, the newest of them."""
+FAILURES_AT_ONCE = 3
+"""Resources that cannot be had, after which one look takes the whole server to be away."""
+AGAIN = "following"
+"""Source of a notice of our own: a resource that could not be had when it was its turn."""
 REPORTS = NAMES["reports"]
 RADIOLOGY = {"category": "http://terminology.hl7.org/CodeSystem/v2-0074|RAD"}
 LOOKING_BACK = timedelta(days=1)
@@ -64,7 +69,10 @@ class Following:
         self._systems = systems
         self._subscribing = Subscribing(settings, database, server)
         self._open = OpenDrafts(database, server, systems)
+        self._kinds = {REPORTS, *(NAMES[word] for word in settings.fhir_takes)}
         self._told: dict[str, str] = {}
+        self._failures = 0
+        """Resources of this look that could not be had."""
 
     def round(self) -> None:
         """Look once at everything. Raises Unreachable when the server does not answer.
@@ -79,6 +87,7 @@ class Following:
             ("open drafts", self.open_drafts),
         ]
         for name, look_once in looks:
+            self._failures = 0
             try:
                 look_once()
             except Unreachable:
@@ -97,18 +106,20 @@ class Following:
         with self._database.read() as session:
             chosen = sa.select(FhirNotice).order_by(FhirNotice.noticed_at).limit(NOTICES_AT_ONCE)
             waiting = session.scalars(chosen).all()
-        for notice in waiting:
+        for told in waiting:
             try:
-                for reference in self._meant(notice.reference):
-                    self._fetch(reference)
-            except Unreachable:
-                raise
+                meant = self._meant(told.reference)
+            except Unreachable as error:
+                self._put_off(told.reference, told.source, error)
+                continue
             except ExchangeError as error:
-                log.warning("A resource that was told of could not be taken: %s", error)
+                log.warning("Events that were missed could not be asked for: %s", error)
+                meant = ()
+            self._fetch_each(meant)
             with self._database.write() as session:
-                found = session.get(FhirNotice, notice.reference)
+                found = session.get(FhirNotice, told.reference)
                 # One that was renewed meanwhile tells of another version.
-                if found is not None and found.noticed_at == notice.noticed_at:
+                if found is not None and found.noticed_at == told.noticed_at:
                     session.delete(found)
 
     def _meant(self, noticed: str) -> Sequence[str]:
@@ -137,16 +148,15 @@ class Following:
             overlap_seconds=OVERLAP_SECONDS,
             systems=self._systems,
         )
-        for sighting in self._new(found):
-            if kind != REPORTS or self._may_concern_us(sighting):
-                self._fetch(sighting.reference)
+        seen = self._new(found)
+        self._fetch_each(one.reference for one in seen if kind != REPORTS or self._may_concern_us(one))
         if until != since:
             with self._database.write() as session:
                 session.merge(Cursor(name=name, value=until.isoformat()))
 
     def _may_concern_us(self, sighting: Sighting) -> bool:
-        """Whether a report may be of a case; one without an accession may, by the order it is based on."""
-        if not sighting.accessions:
+        """Whether a report may be of a case: by what it names, or by the order that it is based on."""
+        if sighting.by_order:
             return True
         with self._database.read() as session:
             return bool(
@@ -157,8 +167,7 @@ class Following:
 
     def open_drafts(self) -> None:
         """See what became of open drafts: a subscription on preliminary never fires on final."""
-        for sighting in self._new(self._open.sightings()):
-            self._fetch(sighting.reference)
+        self._fetch_each(sighting.reference for sighting in self._new(self._open.sightings()))
 
     # --- fetching -----------------------------------------------------------------------------------
 
@@ -168,6 +177,23 @@ class Following:
             known = known_versions(session, self._server.base_url, names)
         return [one for one in sightings if known.is_new(one.reference, one.version)]
 
+    def _fetch_each(self, references: Iterable[str]) -> None:
+        """Take several resources. One that cannot be had now must not hide the others: it becomes a notice."""
+        for reference in dict.fromkeys(references):
+            try:
+                self._fetch(reference)
+            except Unreachable as error:
+                self._put_off(reference, AGAIN, error)
+
+    def _put_off(self, reference: str, source: str, error: Unreachable) -> None:
+        """Ask again later, behind other notices; raise the error where too many of one look cannot be had."""
+        with self._database.write() as session:
+            notice(session, reference, source)
+        self._failures += 1
+        if self._failures >= FAILURES_AT_ONCE:
+            raise error
+        log.warning("A resource could not be had; it is asked for again: %s", error)
+
     def _fetch(self, reference: str) -> None:
         """Take a resource: of a report every version that was not taken yet, else as it stands now.
 
@@ -175,7 +201,7 @@ class Following:
         gone, or ours, is nothing to take.
         """
         kind = reference.partition("/")[0]
-        if kind not in READERS:
+        if kind not in self._kinds:
             return
         try:
             with self._database.read() as session:
@@ -211,11 +237,9 @@ class Following:
             if _is_ours(dossier, self._systems):
                 return
             told = sighting_of(dossier.focus, self._systems)
-            based_on = [one for other in dossier.others.values() for _, one in values_of(other)]
+            named = [*told.accessions, *accessions(dossier, self._systems)]
             with self._database.read() as session:
-                expected = accessions_of_cases(
-                    session, [*told.accessions, *based_on], told.case_ids, dossier.reference
-                )
+                expected = accessions_of_cases(session, named, told.case_ids, dossier.reference)
             if not expected:
                 return  # Another patient's: none of our business.
         arrival = Arrival(dossier.body(), self._server.base_url, self._intake.rules(FHIR), expected=expected)

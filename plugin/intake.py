@@ -66,6 +66,7 @@ class Intake:
         3. Apply it, store it with its acknowledgements, add the leaf, enqueue the work: one transaction for
            at most GROUP of them.
         4. If the database is at fault, nothing is stored and the senders are told to send again (AR/CR).
+           Nobody sends a resource that we fetched: its error is raised, and whoever fetched it does so again.
         5. Any other error would come again with the same message: each message of the group is then taken
            in a transaction of its own, and the one at fault is kept as refused (AE/CE).
         """
@@ -84,6 +85,8 @@ class Intake:
             kind = type(error).__name__
             if isinstance(error, sa.exc.SQLAlchemyError) and not isinstance(error, _OF_CONTENT):  # 4
                 log.error("%d messages could not be stored (%s); to be repeated.", len(incoming), kind)
+                if any(one.is_resource for one in incoming):
+                    raise
                 return [answers_to(one, _NOT_NOW, Verdict.REJECT) for one in incoming]
             if len(arrivals) > 1:  # 5
                 return [self._receive_group([arrival])[0] for arrival in arrivals]
@@ -100,6 +103,8 @@ class Intake:
                 return Taking(session, [kept], self._enqueue).all()[0]
         except sa.exc.SQLAlchemyError as error:
             log.error("A refused message could not be stored (%s); to be repeated.", type(error).__name__)
+            if kept.is_resource:
+                raise
             return answers_to(kept, _NOT_NOW, Verdict.REJECT)
 
     def replay(self, message_id: int, why: str, who: str) -> Answers:

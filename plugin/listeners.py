@@ -15,6 +15,8 @@ from plugin.values import setting
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+FETCHED = "fhir"
+"""Name of the channel by which resources of the FHIR server come; no listener may have it."""
 
 
 def _networks(value: object) -> tuple[Network, ...]:
@@ -35,6 +37,8 @@ def _name(value: object) -> str:
     name = str(value).strip()
     if not _NAME.fullmatch(name):
         raise ValueError("a name of small letters, digits and hyphens, at most 40")
+    if name == FETCHED:
+        raise ValueError(f"another name than {FETCHED}, which is that of the FHIR server's resources")
     return name
 
 

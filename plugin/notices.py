@@ -44,9 +44,10 @@ def take_notification(session: Session, notification: Notification, source: str)
     if name not in NAMES:  # 1
         raise UnknownSubscription("Expected the name of a subscription of ours in the path, came another.")
     standing = session.get(Cursor, standing_cursor(name))
-    # A server tries the endpoint before it tells us where the subscription stands.
     known = standing.value if standing else ""
-    if notification.subscription not in {"", known} and notification.kind is not Kind.HANDSHAKE:
+    # A server tries the endpoint, and may tell of something, before we know where the subscription stands.
+    is_early = not known or notification.kind is Kind.HANDSHAKE
+    if notification.subscription not in {"", known} and not is_early:
         raise UnknownSubscription("Expected a subscription of ours, came a notification of another.")
     wanted = [one for one in notification.references if one.partition("/")[0] in READERS]  # 2
     if notification.unnamed:

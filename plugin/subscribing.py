@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from sqlalchemy.orm import Session
+
 from connectors.errors import ExchangeError, Unreachable
 from connectors.fhir.client import FhirClient
 from connectors.fhir.subscriptions import ensure
@@ -28,7 +30,7 @@ log = logging.getLogger(__name__)
 def wanted(settings: Settings) -> list[Wanted]:
     """What this site wants to be told of; nothing where the server has no way to reach us.
 
-    Raises SettingError where anybody could call in the server's name.
+    Raises SettingError where anybody could call in the server's name, or where there is no server.
     """
     if not settings.fhir_notify_url:
         return []
@@ -36,7 +38,15 @@ def wanted(settings: Settings) -> list[Wanted]:
         raise SettingError(
             "PRELIM_FHIR_NOTIFY_URL needs PRELIM_FHIR_NOTIFY_SECRET, the bearer token of notifications."
         )
+    if not settings.fhir_url:
+        raise SettingError("PRELIM_FHIR_NOTIFY_URL needs PRELIM_FHIR_URL, the server that notifies us.")
     return [REPORTS, *(BY_WORD[word] for word in settings.fhir_takes)]
+
+
+def installation(session: Session) -> str:
+    """The name by which this installation's subscriptions are known; empty before it asked for any."""
+    known = session.get(Cursor, INSTALLATION)
+    return known.value if known else ""
 
 
 class Subscribing:
@@ -87,12 +97,12 @@ class Subscribing:
     def _installation(self) -> str:
         """Tells this installation from others that share the FHIR server: its database's own random name."""
         with self._database.read() as session:
-            known = session.get(Cursor, INSTALLATION)
-        if known is None:
+            known = installation(session)
+        if not known:
             with self._database.write() as session:
-                known = session.get(Cursor, INSTALLATION)
-                known = known or session.merge(Cursor(name=INSTALLATION, value=secrets.token_hex(4)))
-        return known.value
+                known = installation(session) or secrets.token_hex(4)
+                session.merge(Cursor(name=INSTALLATION, value=known))
+        return known
 
     def _tell(self, name: str, problem: str) -> None:
         if problem and self._told.get(name) != problem:

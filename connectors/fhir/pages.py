@@ -1,6 +1,6 @@
 """Looking at many resources at once: which reports stand, which resources changed, a page of them a request.
 
-Only identifiers, status and version are asked for; whoever wants a whole resource fetches its dossier.
+Only identifiers, orders, status and version are asked for; who wants a whole resource fetches its dossier.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 from connectors.errors import Malformed, Rejected
 from connectors.fhir.client import FhirClient, reference_of, version_of
-from connectors.fhir.elements import record, text
-from connectors.fhir.identifiers import IdentifierSystems, escaped, values_of
-from connectors.fhir.reports import accessions_of
+from connectors.fhir.elements import record, records, text
+from connectors.fhir.identifiers import IdentifierSystems, escaped, types_of, values_of
+from connectors.fhir.reports import ACCESSION_TYPES, accessions_of
 
 Resource = dict[str, Any]
 
@@ -48,6 +48,9 @@ class Sighting:
     """Values under the system of our own report identifier."""
     accessions: tuple[str, ...] = ()
     """Values that can be accession numbers."""
+    by_order: bool = False
+    """Whether the order that it is based on may say whose it is, since no identifier of its own says that it
+    is an accession number."""
 
 
 def sighting_of(resource: Resource, systems: IdentifierSystems) -> Sighting:
@@ -59,6 +62,7 @@ def sighting_of(resource: Resource, systems: IdentifierSystems) -> Sighting:
         status=text(resource, "status"),
         case_ids=tuple(value for system, value in values_of(resource) if system == systems.report),
         accessions=tuple(accessions_of(resource, systems)),
+        by_order=bool(resource.get("basedOn")) and not _says_accession(resource, systems),
     )
 
 
@@ -218,6 +222,13 @@ def _named(parameter: str, resource: Resource) -> set[str]:
     return {value.casefold() for _, value in values_of(resource)}
 
 
+def _says_accession(resource: Resource, systems: IdentifierSystems) -> bool:
+    return any(
+        text(identifier, "system") == systems.accession or types_of(identifier) & ACCESSION_TYPES
+        for identifier in records(resource, "identifier")
+    )
+
+
 def _updated(resource: Resource) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text(record(resource, "meta"), "lastUpdated"))
@@ -234,7 +245,7 @@ def _instant(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-_ELEMENTS = {"_elements": "identifier,status", "_count": str(COUNT)}
+_ELEMENTS = {"_elements": "identifier,status,basedOn", "_count": str(COUNT)}
 _UNIT = timedelta(milliseconds=1)
 """Of the instants that are asked for."""
 _PRECISION = timedelta(seconds=1)

@@ -13,6 +13,7 @@ from connectors.fhir.notifications import MAX_NOTIFICATION_BYTES, read_notificat
 from plugin.db import Database
 from plugin.notices import UnknownSubscription, take_notification
 from plugin.settings import Settings
+from plugin.subscribing import wanted
 
 PATH = "/notify/fhir"
 SOURCE = "fhir-notification"
@@ -25,9 +26,9 @@ def register(
 ) -> None:
     """Add the endpoint where notifications are taken, if this site has one.
 
-    noticed: called once something new waits to be looked at.
+    noticed: called once something new waits to be looked at. Raises SettingError where anybody could call.
     """
-    if not settings.fhir_notify_url:
+    if not wanted(settings):
         return
     pages = Blueprint("notify", __name__)
     expected = f"Bearer {settings.fhir_notify_secret}".encode()

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from werkzeug.sansio.utils import host_is_trusted
+
 from connectors.fhir.capabilities import shortcomings
 from connectors.fhir.retrying import ONE_ATTEMPT
 from connectors.fhir.subscriptions import standing
@@ -45,12 +47,11 @@ def examine_subscriptions(settings: Settings, *, site: str, timeout_seconds: flo
     asked_for = wanted(settings)
     if not asked_for:
         return "not asked for; the server is polled"
-    # Flask compares the name alone, and the server calls us by that of the URL.
-    host = urlsplit(settings.fhir_notify_url).hostname or ""
-    if host not in {name.lower() for name in settings.http_hosts}:
+    host = urlsplit(settings.fhir_notify_url).netloc
+    if not host_is_trusted(host, [*settings.http_hosts, settings.http_host]):
         raise SettingError(
-            f"PRELIM_FHIR_NOTIFY_URL names the host {host}, under which our pages do not answer: add it to "
-            "PRELIM_HTTP_HOSTS."
+            f"PRELIM_FHIR_NOTIFY_URL names {host}, under which our pages answer nothing but 400: add the host "
+            "to PRELIM_HTTP_HOSTS."
         )
     if not site:
         return "asked for when Prelim starts; until then the server is polled"

@@ -22,6 +22,8 @@ from plugin.tables import Case, SignOff, Study
 from plugin.translate import order_from_json, order_to_json, study_patient, study_row
 
 _ANNOUNCED = "announced studies"
+UNKNOWN_SEX = "unknown"
+"""What an order says that does not say it."""
 _STUDIES = sa.select(Study).where(
     sa.or_(
         Study.accession.in_(sa.bindparam("accessions", expanding=True)),
@@ -108,7 +110,17 @@ def _filled(order: Order, known: Order) -> Order:
     """The order with what it leaves out as it was known: an empty field says nothing, and an order
     that comes by two ways is not told in full by each."""
     left_out = {name: getattr(known, name) for name in _FILLED if not getattr(order, name)}
-    return replace(order, **left_out) if left_out else order
+    return replace(order, patient=_filled_patient(order.patient, known.patient), **left_out)
+
+
+def _filled_patient(patient: Patient, known: Patient) -> Patient:
+    """The patient with what the order leaves out; whether they are one person was asked before."""
+    if patient.identifier != known.identifier:
+        return patient
+    left_out = {name: getattr(known, name) for name in _FILLED_PATIENT if not getattr(patient, name)}
+    if patient.sex == UNKNOWN_SEX:
+        left_out["sex"] = known.sex
+    return replace(patient, **left_out)
 
 
 _FILLED = (
@@ -116,6 +128,9 @@ _FILLED = (
     *("modality", "clinical_question", "history", "priority", "ordering_provider", "laterality"),
     *("prior_reports", "visit_number", "service_request"),
 )
+
+
+_FILLED_PATIENT = ("assigning_authority", "family_name", "given_name", "birth_date")
 
 
 def _words(order: Order) -> Order:

@@ -50,7 +50,7 @@ def examine_subscriptions(settings: Settings, *, site: str, timeout_seconds: flo
     host = urlsplit(settings.fhir_notify_url).netloc
     if not host_is_trusted(host, [*settings.http_hosts, settings.http_host]):
         raise SettingError(
-            f"PRELIM_FHIR_NOTIFY_URL names {host}, under which our pages answer nothing but 400: add the host "
+            f"PRELIM_FHIR_NOTIFY_URL names {host}, under which our pages do not answer: add the host "
             "to PRELIM_HTTP_HOSTS."
         )
     if not site:

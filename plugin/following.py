@@ -19,6 +19,7 @@ from connectors.fhir.client import FhirClient, Resource, version_of
 from connectors.fhir.dossier import Dossier, gather
 from connectors.fhir.identifiers import IdentifierSystems
 from connectors.fhir.keys import accessions
+from connectors.fhir.orders import another_department
 from connectors.fhir.outcome import Absent
 from connectors.fhir.pages import Sighting, changed, sighting_of
 from connectors.fhir.signoff import read_report
@@ -41,7 +42,7 @@ FAILURES_AT_ONCE = 3
 """Resources that cannot be had, after which one look takes the whole server to be away."""
 AGAIN = "following"
 """Source of a notice of our own: a resource that could not be had when it was its turn."""
-REPORTS = NAMES["reports"]
+REPORTS, ORDERS = NAMES["reports"], NAMES["orders"]
 RADIOLOGY = {"category": "http://terminology.hl7.org/CodeSystem/v2-0074|RAD"}
 LOOKING_BACK = timedelta(days=1)
 """A server that is already full would tell its whole past at the first start: of it, what is of one day."""
@@ -178,7 +179,7 @@ class Following:
         return [one for one in sightings if known.is_new(one.reference, one.version)]
 
     def _fetch_each(self, references: Iterable[str]) -> None:
-        """Take several resources. One that cannot be had now must not hide the others: it becomes a notice."""
+        """Take several resources. One that cannot be had now becomes a notice, and hides no other."""
         for reference in dict.fromkeys(references):
             try:
                 self._fetch(reference)
@@ -206,8 +207,10 @@ class Following:
         try:
             with self._database.read() as session:
                 before = written(session, reference)
-            for version in self._versions(reference) if kind == REPORTS else [reference]:
-                self._take(gather(self._server, version, before=before))
+            versions = self._versions(reference) if kind == REPORTS else [self._server.read(reference)]
+            for version in versions:
+                if kind != ORDERS or not another_department(version):  # else none of our business
+                    self._take(gather(self._server, version, before=before))
         except Absent:
             log.warning("A %s that was told of is not on the FHIR server.", kind)
         except Unreachable:

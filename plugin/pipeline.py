@@ -44,6 +44,7 @@ from plugin.publishing import Publishing
 from plugin.queue import WorkQueue
 from plugin.sending import Sender, senders
 from plugin.settings import SettingError, Settings
+from plugin.subscribing import wanted
 from plugin.watch import Watch
 from plugin.withdrawing import Withdrawing
 
@@ -53,6 +54,7 @@ class Pipeline:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        wanted(settings)  # refuses an endpoint that anybody could call, before anything is opened
         self.database = Database(settings.database_url)
         self.queue = WorkQueue(self.database)
         self._archive = _archive(settings)

@@ -1,4 +1,4 @@
-"""A FHIR server without a socket, a database, and what follows the one into the other; every request is counted."""
+"""A FHIR server without a socket, and a database that follows it; every request is counted."""
 
 from __future__ import annotations
 

@@ -127,6 +127,15 @@ def _check_meaning(order: Resource) -> None:
             f"ServiceRequest.intent: expected one of {', '.join(sorted(INTENTS))}, came another; "
             "only what is ordered is drafted."
         )
+    other = another_department(order)
+    if other:
+        raise Malformed(
+            f"ServiceRequest.category: expected imaging, came {other}; send only imaging orders here."
+        )
+
+
+def another_department(order: Resource) -> str:
+    """What a ServiceRequest asks for, when its categories say that it is no imaging; else empty."""
     codes = {
         text(coding, "code")
         for category in concepts(order, "category")
@@ -134,11 +143,7 @@ def _check_meaning(order: Resource) -> None:
         if text(coding, "system") == SNOMED
     }
     others = codes & OTHER_CATEGORIES.keys()
-    if others and len(others) == len(codes):
-        raise Malformed(
-            f"ServiceRequest.category: expected imaging, came {OTHER_CATEGORIES[min(others)]}; "
-            "send only imaging orders here."
-        )
+    return OTHER_CATEGORIES[min(others)] if others and len(others) == len(codes) else ""
 
 
 def _accession(order: Resource, systems: IdentifierSystems) -> str:

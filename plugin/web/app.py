@@ -90,6 +90,8 @@ def create_app(
 
 
 def _only_reading() -> None:
+    if isinstance(request.routing_exception, SecurityError):
+        return  # of another host: no address was looked for, and that refusal is raised next
     if request.method not in METHODS and request.method not in WRITING.get(request.endpoint or "", ()):
         abort(405)
 

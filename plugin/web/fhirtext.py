@@ -7,35 +7,56 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from connectors.errors import Malformed
 from connectors.fhir.dossier import Dossier
-from plugin.web.hl7text import LINES, VALUES, Shown, ShownField, ShownSegment, shortened_value, visible
+from plugin.web.hl7text import (
+    LINES,
+    LONGEST,
+    VALUES,
+    Shown,
+    ShownField,
+    ShownSegment,
+    shortened_value,
+    visible,
+)
+
+TAKEN, NAMED, BEFORE = "as it was taken", "named by it", "our version before it"
+REST = ShownField("…", "", "The rest of this resource is not shown.", ())
+TOO_DEEP = "Its elements are nested too deeply to be shown."
 
 
 def shown_resource(raw: bytes) -> Shown:
     """A dossier: the resource that was taken, and behind it those that it names."""
     try:
         dossier = Dossier.from_body(raw)
-    except Malformed as error:
-        return Shown((visible(shortened_value(raw.decode(errors="backslashreplace"))),), 0, (), 0, str(error))
+        # Written with indents, JSON is nested less deeply than it can be read.
+        text = json.dumps(dossier.focus, ensure_ascii=False, indent=2).splitlines()
+    except (Malformed, RecursionError) as error:
+        told = str(error) if isinstance(error, Malformed) else TOO_DEEP
+        return Shown((visible(shortened_value(raw.decode(errors="backslashreplace"))),), 0, (), 0, told)
     resources = [
-        (dossier.name, "as it was taken", dossier.focus),
-        *((reference, "named by it", resource) for reference, resource in dossier.others.items()),
+        (dossier.name, TAKEN, dossier.focus),
+        *(
+            (reference, BEFORE if "/_history/" in reference else NAMED, resource)
+            for reference, resource in dossier.others.items()
+        ),
     ]
-    text = json.dumps(dossier.focus, ensure_ascii=False, indent=2).splitlines()
     segments: list[ShownSegment] = []
     values = 0
     for name, meaning, resource in resources:
         if values >= VALUES:
             break
+        found = _elements(resource, str(resource.get("resourceType", "")))
         fields = tuple(
-            ShownField(path, "", visible(shortened_value(value), "\n"), ())
-            for path, value in _elements(resource, str(resource.get("resourceType", "")))
-        )[: VALUES - values]
-        segments.append(ShownSegment(visible(name), meaning, fields))
+            ShownField(visible(shortened_value(path)), "", visible(shortened_value(value), "\n"), ())
+            for path, value in islice(found, VALUES - values)
+        )
         values += len(fields)
+        rest = () if next(found, None) is None else (REST,)
+        segments.append(ShownSegment(visible(name), meaning, (*fields, *rest)))
     lines = tuple(visible(shortened_value(line)) for line in text[:LINES])
     return Shown(lines, max(0, len(text) - LINES), tuple(segments), len(resources) - len(segments), "")
 
@@ -45,10 +66,11 @@ def _elements(value: Any, path: str) -> Iterator[tuple[str, str]]:
     pending: list[tuple[str, Any]] = [(path, value)]
     while pending:
         here, node = pending.pop()
+        here = here[: LONGEST + 1]  # names of elements can be of any length
         if isinstance(node, dict):
             pending += [(f"{here}.{name}", inner) for name, inner in reversed(node.items())]
         elif isinstance(node, list):
             numbered = [(f"{here}[{index}]", inner) for index, inner in enumerate(node)]
             pending += reversed(numbered if len(node) > 1 else [(here, inner) for inner in node])
         else:
-            yield visible(here), node if isinstance(node, str) else json.dumps(node)
+            yield here, node if isinstance(node, str) else json.dumps(node)

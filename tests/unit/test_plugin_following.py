@@ -219,6 +219,18 @@ def test_only_what_the_site_takes_is_fetched(tmp_path: Path, takes: tuple[str, .
         assert site.waiting == []
 
 
+@pytest.mark.parametrize(
+    ("code", "taken"), [("108252007", 0), ("363679005", 1)], ids=["laboratory", "imaging"]
+)
+def test_an_order_of_another_department_is_not_stored(site: Followed, code: str, taken: int) -> None:
+    """A server tells of every order of the hospital: the laboratory's are none of our business."""
+    category = [{"coding": [{"system": "http://snomed.info/sct", "code": code}]}]
+    reference = site.request(new_order(), category=category)
+    site.tell(reference)
+    site.following.round()
+    assert (len(site.messages), site.waiting) == (taken, [])
+
+
 def test_an_order_that_is_revoked_cancels_its_case(site: Followed) -> None:
     """The next version of a ServiceRequest is a message of its own."""
     order = new_order()

@@ -33,8 +33,54 @@ from tests.site import new_order
 Resource = dict[str, Any]
 
 SYSTEMS = IdentifierSystems()
+DICOM = "http://dicom.nema.org/resources/ontology/DCM"
 PATIENT_SYSTEM = "urn:prelim:patient:TESTHOSP"
-ACSN = {"coding": [{"code": "ACSN"}]}
+ACSN = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN"}]}
+
+
+def patient_resource(patient: Patient) -> Resource:
+    """A patient as other programs write one."""
+    return {
+        "resourceType": "Patient",
+        "identifier": [{"system": PATIENT_SYSTEM, "value": patient.identifier}],
+        "name": [{"family": patient.family_name, "given": [patient.given_name]}],
+        "gender": patient.sex,
+    }
+
+
+def request_resource(order: Order, patient: str) -> Resource:
+    """An order as a ServiceRequest; patient: reference of its Patient."""
+    return {
+        "resourceType": "ServiceRequest",
+        "identifier": [
+            {"type": ACSN, "system": SYSTEMS.accession, "value": order.accession},
+            {"type": {"coding": [{"code": "PLAC"}]}, "value": order.placer_order_number},
+            {"type": {"coding": [{"code": "FILL"}]}, "value": order.filler_order_number},
+            {"system": "urn:dicom:uid", "value": f"urn:oid:{order.study_instance_uid}"},
+        ],
+        "status": "active",
+        "intent": "order",
+        "category": [{"coding": [{"system": "http://snomed.info/sct", "code": "363679005"}]}],
+        "code": {"coding": [{"system": "http://loinc.org", "code": "24627-2", "display": "CT Chest"}]},
+        "orderDetail": [{"coding": [{"system": DICOM, "code": order.modality}]}],
+        "subject": {"reference": patient},
+        "reasonCode": [{"text": order.clinical_question}],
+    }
+
+
+def study_resource(order: Order, patient: str) -> Resource:
+    """The study of an order as an ImagingStudy; patient: reference of its Patient."""
+    return {
+        "resourceType": "ImagingStudy",
+        "identifier": [
+            {"system": "urn:dicom:uid", "value": f"urn:oid:{order.study_instance_uid}"},
+            {"type": ACSN, "system": SYSTEMS.accession, "value": order.accession},
+        ],
+        "status": "available",
+        "subject": {"reference": patient},
+        "modality": [{"system": DICOM, "code": order.modality}],
+        "numberOfInstances": 32,
+    }
 
 
 class Wire(httpx.WSGITransport):
@@ -100,39 +146,17 @@ class Followed:
 
     def patient(self, patient: Patient) -> str:
         """The resource of a patient."""
-        identifier = [{"system": PATIENT_SYSTEM, "value": patient.identifier}]
-        name = [{"family": patient.family_name, "given": [patient.given_name]}]
-        return self.put("Patient", f"pat-{patient.identifier}", identifier=identifier, name=name)
+        return self.write({**patient_resource(patient), "id": f"pat-{patient.identifier}"})
 
     def request(self, order: Order, **changes: Any) -> str:
         """The order as a ServiceRequest."""
-        elements: Resource = {
-            "identifier": [
-                {"type": ACSN, "system": SYSTEMS.accession, "value": order.accession},
-                {"system": "urn:dicom:uid", "value": f"urn:oid:{order.study_instance_uid}"},
-            ],
-            "status": "active",
-            "intent": "order",
-            "category": [{"coding": [{"system": "http://snomed.info/sct", "code": "363679005"}]}],
-            "code": {"coding": [{"system": "http://loinc.org", "code": "24627-2", "display": "CT Chest"}]},
-            "subject": {"reference": self.patient(order.patient)},
-            "reasonCode": [{"text": order.clinical_question}],
-        }
-        return self.put("ServiceRequest", f"req-{order.accession}", **{**elements, **changes})
+        request = request_resource(order, self.patient(order.patient))
+        return self.write({**request, "id": f"req-{order.accession}", **changes})
 
     def study(self, order: Order, **changes: Any) -> str:
         """The study of the order as an ImagingStudy."""
-        elements: Resource = {
-            "identifier": [
-                {"system": "urn:dicom:uid", "value": f"urn:oid:{order.study_instance_uid}"},
-                {"type": ACSN, "system": SYSTEMS.accession, "value": order.accession},
-            ],
-            "status": "available",
-            "subject": {"reference": self.patient(order.patient)},
-            "modality": [{"system": "http://dicom.nema.org/resources/ontology/DCM", "code": "CT"}],
-            "numberOfInstances": 32,
-        }
-        return self.put("ImagingStudy", f"img-{order.accession}", **{**elements, **changes})
+        study = study_resource(order, self.patient(order.patient))
+        return self.write({**study, "id": f"img-{order.accession}", **changes})
 
     def published(self, order: Order | None = None) -> tuple[Order, str]:
         """A case whose draft stands on the server; the order, and where the draft stands."""

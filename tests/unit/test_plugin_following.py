@@ -22,7 +22,7 @@ from plugin.intake import UnknownMessage
 from plugin.messages import PROCESSED, REFUSED
 from plugin.notices import EVENTS
 from plugin.tables import Case, FhirNotice, Message
-from tests.fhir_followed import Followed, followed
+from tests.fhir_followed import SYSTEMS, Followed, followed
 from tests.site import new_order
 
 Look = Callable[[Following], None]
@@ -245,10 +245,15 @@ def test_an_order_that_is_revoked_cancels_its_case(site: Followed) -> None:
 def test_an_empty_field_of_the_second_way_takes_nothing_away(site: Followed) -> None:
     """The same order by HL7 with more in it and by FHIR with less is one order, and no change of it."""
     order, _ = site.published(new_order(history="Smoker"))
-    request = site.request(order)
+    accession = [{"system": SYSTEMS.accession, "value": order.accession}]
+    request = site.request(order, identifier=accession, orderDetail=[])
+    patient = site.store.read("Patient", f"pat-{order.patient.identifier}").resource or {}
+    site.write({name: value for name, value in patient.items() if name not in {"gender", "name"}})
     site.following.round()
     case = site.case(order)
     assert (case.order["history"], case.order["placer_order_number"]) == ("Smoker", order.placer_order_number)
+    assert (case.order["modality"], case.order["patient"]["sex"]) == ("CT", "female")
+    assert case.order["patient"]["family_name"] == order.patient.family_name
     assert (case.order["service_request"], case.state) == (request, CaseState.PUBLISHED)
     assert site.jobs.asked == []
 

@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.dicomweb.client import DicomwebClient
 from connectors.exchange import Order, Practitioner, ReportStatus
 from connectors.fhir.client import FhirClient
 from connectors.fhir.subscriptions import remove, standing
@@ -91,6 +90,18 @@ class Notified:
         """Whether all of them are active."""
         told = [standing(self.client, one) for one in self.all_wanted()]
         return bool(told) and all(one.active for one in told)
+
+    def with_images(self, order: Order) -> Case:
+        """The case once its images were looked for, by hand where nothing is polled, and its draft stands."""
+        self.site.store(study_of(order))
+
+        def looked() -> bool:
+            self.site.service.pipeline.watch.round()
+            case = self.site.case(order.accession)
+            return case is not None and case.state != "RECEIVED"
+
+        until(looked, "the images are announced")
+        return self.site.comes_to(order, "PUBLISHED")
 
 
 @contextmanager
@@ -239,27 +250,13 @@ def test_an_addendum_after_the_signature_is_a_further_sign_off(peers: Peers, tmp
 def test_a_signature_is_told_by_a_rest_hook(peers: Peers, tmp_path: Path) -> None:
     """Nothing is polled in this test: only the notification has Prelim look."""
     order = new_order()
-    with DicomFirst(peers, order), notified(peers, tmp_path, poll_seconds=NEVER) as told:
+    with notified(peers, tmp_path, poll_seconds=NEVER) as told:
         assert told.site.place(order) == "AA"
-        case = told.site.comes_to(order, "PUBLISHED")
+        case = told.with_images(order)
         reference = told.site.drafts(case)[0].reference
         fhir_radiologist.sign(peers.fhir_url, reference, RADIOLOGIST, "Impression\nNormal chest.")
-        told.site.comes_to(order, "SIGNED", seconds=90)
+        told.site.comes_to(order, "SIGNED", seconds=45)
         assert standing(told.client, told.all_wanted()[0]).reference.startswith("Subscription/")
-
-
-class DicomFirst:
-    """The images are in the archive before Prelim starts, since it looks there only once in this test."""
-
-    def __init__(self, peers: Peers, order: Order) -> None:
-        self._peers, self._order = peers, order
-
-    def __enter__(self) -> None:
-        with DicomwebClient(self._peers.dicomweb_url) as archive:
-            archive.store(study_of(self._order))
-
-    def __exit__(self, *error: object) -> None:
-        pass
 
 
 @pytest.fixture
@@ -283,12 +280,9 @@ def test_a_lost_notification_of_a_topic_is_asked_for(
         return answer(identity, since, until_)
 
     monkeypatch.setattr(fhir.subscriptions, "answer_events", answered)
-    with (
-        DicomFirst(peers, order),
-        notified(peers, tmp_path, poll_seconds=NEVER, fhir_subscribe="topic") as told,
-    ):
+    with notified(peers, tmp_path, poll_seconds=NEVER, fhir_subscribe="topic") as told:
         assert told.site.place(order) == "AA"
-        case = told.site.comes_to(order, "PUBLISHED")
+        case = told.with_images(order)
         fhir.subscriptions.settle()
         fhir.subscriptions.drop_next()
         reference = told.site.drafts(case)[0].reference
@@ -297,7 +291,7 @@ def test_a_lost_notification_of_a_topic_is_asked_for(
         assert told.site.comes_to(order, "PUBLISHED")
         identity = standing(told.client, told.all_wanted()[0]).reference.partition("/")[2]
         fhir.subscriptions.heartbeat(identity)
-        told.site.comes_to(order, "SIGNED", seconds=90)
+        told.site.comes_to(order, "SIGNED", seconds=45)
         assert asked == [("2", "2")]
 
 
@@ -306,9 +300,10 @@ def test_an_order_is_told_by_a_topic(hospital: tuple[Peers, FhirServer], tmp_pat
     peers, _ = hospital
     order = new_order()
     settings: dict[str, Any] = {"fhir_subscribe": "topic", "fhir_takes": ("orders",), "poll_seconds": NEVER}
-    with DicomFirst(peers, order), notified(peers, tmp_path, **settings) as told:
+    with notified(peers, tmp_path, **settings) as told:
         ordered(peers.fhir_url, order)
-        told.site.comes_to(order, "PUBLISHED", seconds=90)
+        told.site.comes_to(order, "RECEIVED")
+        told.with_images(order)
 
 
 def test_a_call_without_the_secret_has_nothing_looked_at(

@@ -6,11 +6,13 @@ with very many open drafts; with the second nothing is hidden for long, whatever
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from connectors.errors import ExchangeError, Unreachable
 from connectors.fhir.client import FhirClient
 from connectors.fhir.identifiers import IdentifierSystems
 from connectors.fhir.outcome import Absent
@@ -20,22 +22,18 @@ from plugin.db import Database, now
 from plugin.standing import standing_drafts, tell_gone
 from plugin.tables import Case
 
-OPEN = frozenset(
-    {
-        CaseState.PUBLISHED,
-        CaseState.SUPERSEDED,
-        CaseState.WITHHELD,
-        CaseState.HELD,
-        CaseState.CANCELLED,
-    }
-)
-"""States in which a human's report may still come while a draft of ours stands, or stood, on the server."""
+OPEN = frozenset(CaseState) - {CaseState.SIGNED}
+"""States in which a human's report may still come. Where no draft of ours stood yet one may be there already,
+for a report of an accession that was no case of ours then was not taken."""
 CHANGES_AT_ONCE = 2_000
 """Open cases of which one round asks what changed: ten requests."""
 WHOLE_AT_ONCE = 200
 """Open cases of which one round looks at whatever stands: one request, or four where pages hold fifty."""
 CLOCKS_DIFFER = timedelta(minutes=15)
 """By how much the server's clock may differ from ours before only the slower look sees a change."""
+
+
+log = logging.getLogger(__name__)
 
 
 class OpenDrafts:
@@ -83,6 +81,10 @@ class OpenDrafts:
             except Absent:
                 with self._database.write() as session:
                     tell_gone(session, standing[reference])
+            except Unreachable:
+                break  # Whether any is gone is seen in the next pass; the cases behind them have their turn.
+            except ExchangeError as error:
+                log.warning("A draft on the FHIR server could not be read: %s", error)
         self._whole_last = _last(cases, WHOLE_AT_ONCE)
         return found
 

@@ -8,7 +8,7 @@ open drafts are looked at because a server may tell neither.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -31,17 +31,17 @@ from plugin.intake import Intake
 from plugin.notices import EVENTS, NAMES, notice
 from plugin.open_drafts import OpenDrafts
 from plugin.settings import Settings
-from plugin.standing import accessions_of_cases, known_versions, written
+from plugin.standing import accessions_of_cases, known_versions, was_taken, written
 from plugin.subscribing import Subscribing
 from plugin.tables import Cursor, FhirNotice
 
 NOTICES_AT_ONCE = 200
+FAILURES = 3
+"""So many resources in a row that the server cannot give now: then it is the server, and not one of them."""
+SOURCE = "fhir-server"
+"""Of notices about what was found and could not be fetched."""
 VERSIONS_AT_ONCE = 50
 """Versions of one report that are taken at once, the newest of them."""
-FAILURES_AT_ONCE = 3
-"""Resources that cannot be had, after which one look takes the whole server to be away."""
-AGAIN = "following"
-"""Source of a notice of our own: a resource that could not be had when it was its turn."""
 REPORTS, ORDERS = NAMES["reports"], NAMES["orders"]
 RADIOLOGY = {"category": "http://terminology.hl7.org/CodeSystem/v2-0074|RAD"}
 LOOKING_BACK = timedelta(days=1)
@@ -72,13 +72,12 @@ class Following:
         self._open = OpenDrafts(database, server, systems)
         self._kinds = {REPORTS, *(NAMES[word] for word in settings.fhir_takes)}
         self._told: dict[str, str] = {}
-        self._failures = 0
-        """Resources of this look that could not be had."""
 
     def round(self) -> None:
-        """Look once at everything. Raises Unreachable when the server does not answer.
+        """Look once at everything. Raises Unreachable at its end when the server did not answer.
 
-        What a server cannot do is said in the log once, and must not keep us from the rest.
+        What a server cannot do is said in the log once, and must not keep us from the rest; nor must what it
+        cannot do now, for some answer 500 to whatever they do not know.
         """
         kinds = [(REPORTS, RADIOLOGY), *((NAMES[word], {}) for word in self._settings.fhir_takes)]
         looks: list[tuple[str, Callable[[], None]]] = [
@@ -87,41 +86,52 @@ class Following:
             *((f"changes of {kind}", partial(self.changes, kind, params)) for kind, params in kinds),
             ("open drafts", self.open_drafts),
         ]
+        away: Unreachable | None = None
         for name, look_once in looks:
-            self._failures = 0
             try:
                 look_once()
-            except Unreachable:
-                raise
+            except Unreachable as error:
+                away = away or error
             except ExchangeError as error:
                 if self._told.get(name) != str(error):
                     log.warning("The FHIR server could not be asked for %s: %s", name, error)
                 self._told[name] = str(error)
             else:
                 self._told.pop(name, None)
+        if away is not None:
+            raise away
 
     # --- what we were told --------------------------------------------------------------------------
 
     def notices(self) -> None:
-        """Fetch what notices name; each goes once it was looked at."""
+        """Fetch what notices name; each goes once it was looked at.
+
+        One that the server cannot answer now waits behind the others. Raises Unreachable after several.
+        """
         with self._database.read() as session:
             chosen = sa.select(FhirNotice).order_by(FhirNotice.noticed_at).limit(NOTICES_AT_ONCE)
             waiting = session.scalars(chosen).all()
+        failures = 0
         for told in waiting:
+            away: Unreachable | None = None
             try:
-                meant = self._meant(told.reference)
+                for reference in self._meant(told.reference):
+                    self._fetch(reference)
             except Unreachable as error:
-                self._put_off(told.reference, told.source, error)
-                continue
+                away = error
             except ExchangeError as error:
                 log.warning("Events that were missed could not be asked for: %s", error)
-                meant = ()
-            self._fetch_each(meant)
             with self._database.write() as session:
                 found = session.get(FhirNotice, told.reference)
                 # One that was renewed meanwhile tells of another version.
                 if found is not None and found.noticed_at == told.noticed_at:
-                    session.delete(found)
+                    if away is None:
+                        session.delete(found)
+                    else:
+                        found.noticed_at = now()
+            failures = failures + 1 if away else 0
+            if away is not None and failures >= FAILURES:
+                raise away
 
     def _meant(self, noticed: str) -> Sequence[str]:
         """The references behind a notice: itself, those of events that were missed, or none for a type."""
@@ -149,8 +159,8 @@ class Following:
             overlap_seconds=OVERLAP_SECONDS,
             systems=self._systems,
         )
-        seen = self._new(found)
-        self._fetch_each(one.reference for one in seen if kind != REPORTS or self._may_concern_us(one))
+        new = [one for one in self._new(found) if kind != REPORTS or self._may_concern_us(one)]
+        self._fetch_all([one.reference for one in new])
         if until != since:
             with self._database.write() as session:
                 session.merge(Cursor(name=name, value=until.isoformat()))
@@ -168,7 +178,13 @@ class Following:
 
     def open_drafts(self) -> None:
         """See what became of open drafts: a subscription on preliminary never fires on final."""
-        self._fetch_each(sighting.reference for sighting in self._new(self._open.sightings()))
+        sightings = self._open.sightings()
+        try:
+            self._fetch_all([one.reference for one in self._new(sightings)])
+        except Exception:
+            # What was seen and not fetched would be passed over: begin anew, with all of them.
+            self._open = OpenDrafts(self._database, self._server, self._systems)
+            raise
 
     # --- fetching -----------------------------------------------------------------------------------
 
@@ -178,22 +194,25 @@ class Following:
             known = known_versions(session, self._server.base_url, names)
         return [one for one in sightings if known.is_new(one.reference, one.version)]
 
-    def _fetch_each(self, references: Iterable[str]) -> None:
-        """Take several resources. One that cannot be had now becomes a notice, and hides no other."""
-        for reference in dict.fromkeys(references):
-            try:
-                self._fetch(reference)
-            except Unreachable as error:
-                self._put_off(reference, AGAIN, error)
-
-    def _put_off(self, reference: str, source: str, error: Unreachable) -> None:
-        """Ask again later, behind other notices; raise the error where too many of one look cannot be had."""
-        with self._database.write() as session:
-            notice(session, reference, source)
-        self._failures += 1
-        if self._failures >= FAILURES_AT_ONCE:
-            raise error
-        log.warning("A resource could not be had; it is asked for again: %s", error)
+    def _fetch_all(self, references: Sequence[str]) -> None:
+        """Fetch each. What the server cannot give now waits as a notice and keeps us from nothing else; after
+        several in a row it is the server, and all the others wait as well."""
+        waiting: list[str] = []
+        failures = 0
+        for reference in references:
+            if failures < FAILURES:
+                try:
+                    self._fetch(reference)
+                    failures = 0
+                    continue
+                except Unreachable:
+                    failures += 1
+            waiting.append(reference)
+        if waiting:
+            log.warning("%d resources of the FHIR server could not be fetched now; they wait.", len(waiting))
+            with self._database.write() as session:
+                for reference in waiting:
+                    notice(session, reference, SOURCE)
 
     def _fetch(self, reference: str) -> None:
         """Take a resource: of a report every version that was not taken yet, else as it stands now.
@@ -235,6 +254,10 @@ class Following:
 
     def _take(self, dossier: Dossier) -> None:
         """Take a resource in, unless it is a report of ours, or of no case of ours."""
+        if not version_of(dossier.focus):
+            with self._database.read() as session:
+                if was_taken(session, self._server.base_url, dossier.name):
+                    return  # A server that counts no versions shows it as new in every round.
         expected: tuple[str, ...] = ()
         if dossier.kind == REPORTS:
             if _is_ours(dossier, self._systems):

@@ -32,7 +32,12 @@ class KnownVersions:
     """Names of the versions that were taken."""
 
     def is_new(self, reference: str, version: str) -> bool:
-        """Whether a version is neither what we wrote last nor taken already."""
+        """Whether a version is neither what we wrote last nor taken already.
+
+        Where the server counts none, only the resource itself can tell.
+        """
+        if not version:
+            return True
         ours = self.ours.get(reference)
         if ours is not None and ours.version == version:
             return False
@@ -81,6 +86,14 @@ def written(session: Session, reference: str) -> PublishedReport | None:
     )
     row = session.scalars(chosen).first()
     return PublishedReport(row.reference, row.version, row.url) if row else None
+
+
+def was_taken(session: Session, base_url: str, name: str) -> bool:
+    """Whether a version was taken, by the name of its dossier."""
+    seen = sa.select(Message.id).where(
+        Message.control_id == storable(name), Message.sender == storable(base_url), Message.direction == IN
+    )
+    return session.scalar(seen.limit(1)) is not None
 
 
 def known_versions(session: Session, base_url: str, names: Sequence[tuple[str, str]]) -> KnownVersions:

@@ -17,7 +17,7 @@ from connectors.exchange import Patient, ReportStatus
 from plugin.cases import CaseState
 from plugin.casework import move
 from plugin.db import now
-from plugin.following import FAILURES_AT_ONCE, Following
+from plugin.following import FAILURES, Following
 from plugin.intake import UnknownMessage
 from plugin.messages import PROCESSED, REFUSED
 from plugin.notices import EVENTS
@@ -386,7 +386,7 @@ def test_a_resource_that_cannot_be_had_does_not_hide_the_others(site: Followed) 
 @pytest.mark.parametrize("few", [True, False])
 def test_of_few_failures_a_round_goes_on_and_of_many_it_ends(site: Followed, few: bool) -> None:
     """One fewer than the limit is remembered; at the limit the server is taken to be away."""
-    count = FAILURES_AT_ONCE - (1 if few else 0)
+    count = FAILURES - (1 if few else 0)
     for reference in [site.request(new_order()) for _ in range(count)]:
         site.tell(reference)
     site.wire.fails = lambda told: "/ServiceRequest/req-" in told

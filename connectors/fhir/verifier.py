@@ -14,7 +14,7 @@ from connectors.exchange import Practitioner, PublishedReport
 from connectors.fhir.attachment import clean
 from connectors.fhir.authorship import PARTICIPANT_TYPE
 from connectors.fhir.client import FhirClient, reference_of
-from connectors.fhir.elements import record, records, text
+from connectors.fhir.elements import record, records, text, texts
 from connectors.fhir.identifiers import IdentifierSystems, values_of
 from connectors.fhir.resources import instant
 
@@ -151,9 +151,18 @@ def _is(signer: Practitioner, resource: Resource, client: FhirClient) -> bool:
     identifiers = {value for _, value in values_of(person)}
     if signer.identifier and identifiers:
         return signer.identifier in identifiers
-    printed = signer.printed_name
-    families = [text(name, "family") or text(name, "text") for name in records(person, "name")]
-    return any(family and clean(family).strip() in printed for family in families)
+    # Whole words, family and given name: Li signed nothing because Lindberg did, nor did another Rosa.
+    printed = _words(signer.printed_name)
+    return any(words and words <= printed for words in map(_words, map(_named, records(person, "name"))))
+
+
+def _named(name: Resource) -> str:
+    family, given = text(name, "family"), " ".join(texts(name, "given"))
+    return f"{family} {given}" if family else text(name, "text")
+
+
+def _words(name: str) -> set[str]:
+    return set(clean(name).casefold().split())
 
 
 def _attests(provenance: Resource, evidence_sha256: str) -> bool:

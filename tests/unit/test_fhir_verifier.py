@@ -128,6 +128,16 @@ def test_a_reference_that_does_not_lead_to_the_signer_is_replaced_by_their_name(
     assert all(url.startswith(BASE) for url in asked)
 
 
+@pytest.mark.parametrize(
+    ("signer", "named"), [("Dr. Elena Rosa", True), ("Dr. Mara Rosa", False), ("Dr. Elena Rosaria", False)]
+)
+def test_only_the_whole_name_leads_to_a_person_without_a_number(signer: str, named: bool) -> None:
+    """A person of the same family, or whose name only begins so, verified nothing."""
+    report = {"resultsInterpreter": [{"reference": "Practitioner/6"}]}
+    who = signer_reference(client([]), report, Practitioner("", signer))
+    assert ("reference" in who) is named
+
+
 @pytest.mark.parametrize("form", [list, lambda ref: ref, lambda _: "x"])
 def test_a_misshapen_report_names_nobody_by_reference(form: Callable[[object], object]) -> None:
     """What is no list of references is none."""

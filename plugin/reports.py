@@ -77,30 +77,39 @@ def ask_to_retire(session: Session, case: Case, enqueue: Enqueue) -> None:
         enqueue(session, Job("retire", case.id, case.draft_number))
 
 
-def case_of_report(session: Session, report: SignedReport, case_id: str = "") -> Case | None:
+def case_of_report(session: Session, report: SignedReport) -> Case | None:
     """The case that a report belongs to; None where there is none yet.
 
-    case_id: the case that was asked about. Else the report's own word counts, our identifier before the
+    Our identifier names it, else its place on the FHIR server where a draft of ours stood, else the
     accession: an identifier that no case of ours has says nothing.
     """
-    if case_id:
-        return session.get_one(Case, case_id)
     named = session.get(Case, report.case_id) if report.case_id else None
-    return named or (find_case(session, report.accession) if report.accession else None)
+    placed = named or _case_at(session, report)
+    return placed or (find_case(session, report.accession) if report.accession else None)
 
 
-def check_report(session: Session, report: SignedReport, *, case_id: str = "") -> None:
+def _case_at(session: Session, report: SignedReport) -> Case | None:
+    # Whatever a person took out of our report when they made it theirs, it still is that case's.
+    if report.channel != FHIR:
+        return None
+    reference = "/".join(report.source.rsplit("/", 2)[-2:])
+    drafts = sa.select(DraftRecord.case_id).where(
+        DraftRecord.reference == reference, DraftRecord.url == report.source
+    )
+    found = session.scalar(drafts.limit(1))
+    return session.get(Case, found) if found else None
+
+
+def check_report(session: Session, report: SignedReport) -> None:
     """Raise Mismatch for what is no sign-off: it names no case, or its patient, accession or study are
     not those of the case."""
-    case = case_of_report(session, report, case_id)
+    case = case_of_report(session, report)
     if case is None and not report.accession:
         raise Mismatch(
             "The report names no case: neither an identifier of ours that is known nor an accession number."
         )
     if case is None:
         return
-    if report.case_id not in {"", case.id} and session.get(Case, report.case_id) is not None:
-        raise Mismatch("The report carries the identifier of another case.")
     if not case.order:
         return
     order = order_from_json(case.order)
@@ -123,15 +132,14 @@ def take_report(
     message_id: int | None = None,
     *,
     enqueue: Enqueue,
-    case_id: str = "",
 ) -> SignOff | None:
     """Record a human's report on its case; None when this very evidence is known already.
 
     The caller has asked `check_report` first.
 
-    1. The case is the one that was asked about (`case_id`), else that of our identifier, else that of the
-       accession; a report for an unknown accession opens one, so that an order that comes late finds the
-       human's word and no draft is made.
+    1. The case is that of our identifier, else that of the place, else that of the accession; a report for an
+       unknown accession opens one, so that an order that comes late finds the human's word and no draft is
+       made.
     2. A version of a resource that was read before, and read the same, is known: whoever brings it again.
     3. Who, what, when and the difference to the newest draft are kept with the evidence, and said in the log.
        A correction or an addendum is a sign-off of its own.
@@ -144,7 +152,7 @@ def take_report(
     seen = sa.select(SignOff.id).where(SignOff.channel == report.channel, SignOff.evidence == evidence)
     if session.scalar(seen) is not None:
         return None
-    case = case_of_report(session, report, case_id)  # 1
+    case = case_of_report(session, report)  # 1
     if case is None:
         if not report.accession:
             raise Mismatch("The report names no case; nothing can be opened without an accession number.")

@@ -154,7 +154,9 @@ class Taking:
 
     def _say(self, one: Incoming, number: int, reason: str) -> None:
         """Let the cases say what could not be taken: no sender is told, so somebody must see it here."""
-        for accession in dict.fromkeys(subject.accession for subject in one.subjects):
+        named = [subject.accession for subject in one.subjects]
+        # What names no case was fetched because of one, by its place.
+        for accession in dict.fromkeys([*named, *one.arrival.expected]):
             case = find_case(self._session, accession) if accession else None
             if case is None:
                 continue

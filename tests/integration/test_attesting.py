@@ -58,11 +58,9 @@ def signed(
     )
     assert report is not None
     with room.database.write() as session:
-        check_report(session, report, case_id=room.case_id)
+        check_report(session, report)
         evidence = f"{report.source}/_history/{report.version}"
-        row = take_report(
-            session, report, evidence, "fhir-server", enqueue=room.jobs.enqueue, case_id=room.case_id
-        )
+        row = take_report(session, report, evidence, "fhir-server", enqueue=room.jobs.enqueue)
         assert row is not None
     return row, resource
 

@@ -82,6 +82,15 @@ class Hospital(httpx.BaseTransport):
         signed["resultsInterpreter"] = [{"type": "Practitioner", "display": "Dr. Elena Rosa"}]
         self.store.update(kind, identity, signed)
 
+    def strip(self, reference: str) -> None:
+        """A person signs in place and takes out every identifier."""
+        kind, _, identity = reference.partition("/")
+        draft = dict(self.store.read(kind, identity).resource or {})
+        draft.pop("identifier")
+        signed = signed_version(draft, "Findings: Seen.", status=ReportStatus.FINAL)
+        signed["resultsInterpreter"] = [{"type": "Practitioner", "display": "Dr. Elena Rosa"}]
+        self.store.update(kind, identity, signed)
+
     def report(self, accession: str = "ACC1", patient: str = "PAT-1") -> str:
         """A person writes a report of their own."""
         own: dict[str, Any] = {
@@ -296,3 +305,26 @@ def test_a_server_that_counts_no_versions_shows_signatures_all_the_same(hospital
         repeated = sa.select(AuditLeaf).where(AuditLeaf.action == "message.repeated")
         assert not session.scalars(repeated).all()
         assert len(session.scalars(sa.select(Message)).all()) == 1
+
+
+def test_a_signature_in_place_without_any_identifier_still_signs(hospital: Hospital) -> None:
+    """Some RIS keep none of our identifiers: the place is that of our draft."""
+    hospital.strip(hospital.reference)
+    hospital.following.round()
+    assert state_of(hospital.database) is CaseState.SIGNED
+
+
+def test_the_case_says_so_where_a_report_in_its_place_names_nothing_and_is_refused(
+    hospital: Hospital,
+) -> None:
+    """No sender is told, so somebody must see it at the case that the report was fetched for."""
+    kind, _, identity = hospital.reference.partition("/")
+    draft = dict(hospital.store.read(kind, identity).resource or {})
+    draft.pop("identifier")
+    draft["subject"] = {"identifier": {"system": "urn:prelim:patient:HOSP", "value": "PAT-2"}}
+    hospital.store.update(kind, identity, {**draft, "status": "final", "conclusion": "Theirs."})
+    hospital.following.round()
+    with hospital.database.read() as session:
+        case = find_case(session, "ACC1")
+    assert case is not None
+    assert "could not be taken" in case.reason

@@ -70,12 +70,12 @@ def published(
 
 
 def take(
-    database: Database, jobs: Jobs, report: SignedReport, evidence: str = "message 9:0", case_id: str = ""
+    database: Database, jobs: Jobs, report: SignedReport, evidence: str = "message 9:0"
 ) -> SignOff | None:
-    """See a report as intake and watch do: looked at first, then taken."""
+    """See a report as the intake does: looked at first, then taken."""
     with database.write() as session:
-        check_report(session, report, case_id=case_id)
-        return take_report(session, report, evidence, "somebody", enqueue=jobs.enqueue, case_id=case_id)
+        check_report(session, report)
+        return take_report(session, report, evidence, "somebody", enqueue=jobs.enqueue)
 
 
 def on_fhir(**changes: Any) -> SignedReport:
@@ -246,13 +246,45 @@ def test_our_identifier_under_another_accession_is_a_mismatch(
     assert count(database, SignOff) == 0
 
 
-def test_a_report_with_the_identifier_of_another_case_is_no_answer_to_this_one(
+def stood_at(database: Database, case_id: str, source: str) -> None:
+    """Say where the draft of a case stood."""
+    with database.write() as session:
+        row = latest_draft(session, case_id)
+        assert row is not None
+        row.reference, row.url = "/".join(source.split("/")[-2:]), source
+
+
+def test_a_report_in_the_place_of_our_draft_is_of_its_case_whatever_it_lost(
     database: Database, jobs: Jobs, case_id: str
 ) -> None:
-    """Who asked about one case and got a report of another has not found its signature."""
-    other = published(database, jobs, "ACC2", OTHER_UID)
-    with pytest.raises(Mismatch, match="identifier of another case"):
-        take(database, jobs, on_fhir(case_id=other), case_id=case_id)
+    """A person's version without our identifier and accession signs the case whose draft stood there."""
+    stood_at(database, case_id, f"{SERVER}/DiagnosticReport/17")
+    row = take(database, jobs, on_fhir(accession="", study_instance_uid=""))
+    assert row is not None
+    assert (row.case_id, state_of(database)) == (case_id, CaseState.SIGNED)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"accession": "ACC2", "study_instance_uid": ""}, {"accession": "", "patient": BEN}]
+)
+def test_the_place_of_our_draft_is_no_excuse_for_another_accession_or_patient(
+    database: Database, jobs: Jobs, case_id: str, changes: dict[str, Any]
+) -> None:
+    """What disagrees signs nothing, and least of all another case."""
+    published(database, jobs, "ACC2", OTHER_UID)
+    stood_at(database, case_id, f"{SERVER}/DiagnosticReport/17")
+    with pytest.raises(Mismatch):
+        take(database, jobs, on_fhir(**changes))
+    assert count(database, SignOff) == 0
+
+
+def test_the_same_place_on_another_server_is_no_place_of_ours(
+    database: Database, jobs: Jobs, case_id: str
+) -> None:
+    """Numbers are a server's own."""
+    stood_at(database, case_id, "http://former.example/fhir/DiagnosticReport/17")
+    with pytest.raises(Mismatch, match="names no case"):
+        take(database, jobs, on_fhir(accession="", study_instance_uid=""))
 
 
 @pytest.mark.parametrize("case", ["", "f" * 32])

@@ -12,7 +12,7 @@ from connectors.errors import Malformed
 from connectors.fhir.dossier import Dossier
 from connectors.fhir.identifiers import values_of
 from connectors.fhir.orders import read_order
-from connectors.fhir.signoff import read_report
+from connectors.fhir.signoff import read_reports
 from connectors.fhir.studies import read_study
 from connectors.fhir.validation import check
 from plugin.incoming import Arrival, Form, Incoming, Rules, storable
@@ -35,8 +35,7 @@ def _study(found: Incoming, dossier: Dossier) -> None:
 
 def _report(found: Incoming, dossier: Dossier) -> None:
     arrival = found.arrival
-    report = read_report(dossier, systems=arrival.rules.systems, expected=arrival.expected)
-    found.reports = (report,) if report else ()
+    found.reports = read_reports(dossier, systems=arrival.rules.systems, expected=arrival.expected)
 
 
 READERS: Mapping[str, Callable[[Incoming, Dossier], None]] = {

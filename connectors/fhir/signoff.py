@@ -86,6 +86,30 @@ def read_report(
     )
 
 
+def read_reports(
+    dossier: Dossier, *, systems: IdentifierSystems | None = None, expected: Collection[str] = ()
+) -> tuple[SignedReport, ...]:
+    """What a person wrote in this version, once for each case that it reports; nothing where it is ours.
+
+    expected: as for `read_report`. A report that was dictated for several orders names several accession
+    numbers: each of them that is looked for counts. One in the place of our own is of that one case.
+
+    Raises Malformed as `read_report` does.
+    """
+    systems = systems or IdentifierSystems()
+    report = read_report(dossier, systems=systems, expected=expected)
+    if report is None:
+        return ()
+    in_our_place = any(system == systems.report for system, _ in values_of(dossier.focus))
+    named = () if in_our_place else accessions(dossier, systems)
+    further = [one for one in named if one in expected and one != report.accession]
+    if not further:
+        return (report,)
+    # One study cannot be that of several orders: which of them it is of is not said.
+    of_all = dataclasses.replace(report, study_instance_uid="")
+    return (of_all, *(dataclasses.replace(of_all, accession=one) for one in further))
+
+
 def read_signoff(
     client: FhirClient,
     published: PublishedReport,

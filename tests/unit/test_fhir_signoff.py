@@ -17,7 +17,7 @@ from connectors.exchange import DraftStatus, ReportDocument, ReportStatus, Signe
 from connectors.fhir.dossier import Dossier
 from connectors.fhir.identifiers import IdentifierSystems
 from connectors.fhir.report import report_of
-from connectors.fhir.signoff import read_report
+from connectors.fhir.signoff import read_report, read_reports
 from connectors.fhir.withdrawn import withdrawn_report
 from tests.fhir_dossiers import BASE, REPORT, dossier, misshapen
 from tests.fhir_samples import a_draft
@@ -180,6 +180,31 @@ def test_accession_is_the_reports_own_or_that_of_its_order(
 ) -> None:
     """Typed or under the site's system; what does not say what it is counts only where it is looked for."""
     assert read(expected=expected, **changes).accession == accession
+
+
+@pytest.mark.parametrize(
+    ("identifiers", "expected", "accessions"),
+    [
+        ([typed("ACSN", "A2"), typed("ACSN", "A3")], ("A2", "A3"), ["A2", "A3"]),
+        ([typed("ACSN", "A2"), typed("ACSN", "A3"), typed("ACSN", "A2")], ("A2", "A3", "A4"), ["A2", "A3"]),
+        ([typed("ACSN", "A2"), typed("ACSN", "A3")], ("A3",), ["A3"]),
+        ([typed("ACSN", "A2"), {"value": "A3"}], ("A2", "A3"), ["A2"]),
+        ([typed("ACSN", "A2"), typed("PLAC", "A3")], ("A2", "A3"), ["A2"]),
+        (
+            [{"system": SYSTEMS.report, "value": "c"}, typed("ACSN", "A2"), typed("ACSN", "A3")],
+            ("A2", "A3"),
+            ["A2"],
+        ),
+        ([typed("ACSN", "A2"), typed("ACSN", "A3")], (), ["A2"]),
+    ],
+)
+def test_report_of_several_orders_counts_for_each_that_is_looked_for(
+    identifiers: list[Resource], expected: tuple[str, ...], accessions: list[str]
+) -> None:
+    """Only what is said to be an accession number; what stands in our own place is of one case."""
+    found = read_reports(dossier(REPORT, identifier=identifiers), systems=SYSTEMS, expected=expected)
+    assert [one.accession for one in found] == accessions
+    assert len({one.text for one in found}) == 1
 
 
 @pytest.mark.parametrize(

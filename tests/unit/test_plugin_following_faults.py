@@ -91,7 +91,7 @@ class Hospital(httpx.BaseTransport):
         signed["resultsInterpreter"] = [{"type": "Practitioner", "display": "Dr. Elena Rosa"}]
         self.store.update(kind, identity, signed)
 
-    def report(self, accession: str = "ACC1", patient: str = "PAT-1") -> str:
+    def report(self, *accessions: str) -> str:
         """A person writes a report of their own."""
         own: dict[str, Any] = {
             "resourceType": "DiagnosticReport",
@@ -101,10 +101,11 @@ class Hospital(httpx.BaseTransport):
                     "system": "urn:ris",
                     "value": accession,
                 }
+                for accession in accessions
             ],
             "category": RAD,
             "code": {"text": "CT Chest"},
-            "subject": {"identifier": {"system": "urn:prelim:patient:HOSP", "value": patient}},
+            "subject": {"identifier": {"system": "urn:prelim:patient:HOSP", "value": "PAT-1"}},
         }
         signed = signed_version(own, "Findings: Seen.", status=ReportStatus.FINAL)
         signed["resultsInterpreter"] = [{"type": "Practitioner", "display": "Dr. Elena Rosa"}]
@@ -328,3 +329,12 @@ def test_the_case_says_so_where_a_report_in_its_place_names_nothing_and_is_refus
         case = find_case(session, "ACC1")
     assert case is not None
     assert "could not be taken" in case.reason
+
+
+def test_one_report_of_two_orders_signs_both(hospital: Hospital) -> None:
+    """Dictated once for two accession numbers: neither draft stays open beside it."""
+    hospital.published("ACC2", study_instance_uid=OTHER_UID)
+    hospital.report("ACC1", "ACC2")
+    hospital.following.round()
+    states = {state_of(hospital.database, accession) for accession in ("ACC1", "ACC2")}
+    assert states == {CaseState.SIGNED}

@@ -203,9 +203,20 @@ def follows(
 
 def _complete(this: _Publication) -> None:
     """Write what an attempt an entry at a time left out of this draft; the report itself is there."""
-    bundle = this.bundle(None)
-    if not goes_at_once(bundle, this.capabilities):
-        write(this.client, bundle, this.capabilities)
+    if goes_at_once(this.bundle(None), this.capabilities):
+        return
+    write(this.client, this.bundle(None, _before(this)), this.capabilities)
+
+
+def _before(this: _Publication) -> Resource | None:
+    """The version before, of an earlier draft: what it names is retired last, and may not have been yet."""
+    if this.known is None:
+        return None
+    try:
+        before = this.client.vread(this.known.reference, this.known.version)
+    except Rejected:
+        return None  # The server keeps no versions.
+    return None if this.draft.number in draft_numbers(before, this.systems) else before
 
 
 def _alone(this: _Publication) -> None:

@@ -14,6 +14,7 @@ from connectors.fhir.drafts import HumanVersion, NotKept, check_replaced, follow
 from connectors.fhir.egress import labelled, withdrawal_status
 from connectors.fhir.findings import findings_of
 from connectors.fhir.identifiers import IdentifierSystems, values_of
+from connectors.fhir.observations import retirement
 from connectors.fhir.ours import draft_numbers, withdrawn_numbers
 from connectors.fhir.outcome import Absent
 from connectors.fhir.reports import status_of
@@ -144,14 +145,20 @@ def _complete(
     systems: IdentifierSystems,
     capabilities: Capabilities | None,
 ) -> None:
-    """Write the Provenance that an attempt an entry at a time left out; the report is withdrawn already."""
+    """Write what an attempt an entry at a time left out; the report is withdrawn already.
+
+    1. Retire the findings that it names and that still are ours.
+    2. Say in a Provenance what did it.
+    """
     if capabilities is None or capabilities.transactions or known.version == version_of(current):
         return
     status = WithdrawalStatus(status_of(current).value)
     provenance = withdrawal_provenance(known, status, reason, systems=systems, at=datetime.now(UTC))
     request = {"method": "POST", "url": "Provenance"}
     entry = {"fullUrl": uuid.uuid4().urn, "resource": provenance, "request": request}
-    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
+    found = (retirement(one, case_id, status, systems) for one in findings_of(client, current))
+    entries = [*(one for one in found if one), entry]
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
     write(client, once(bundle, _name(case_id, current, status, systems), systems, capabilities), capabilities)
 
 

@@ -19,7 +19,8 @@ Resource = dict[str, Any]
 
 FEW_ENTRIES = 8
 """Entries that every server with transactions takes at once."""
-_TURNS = ("Patient", "Device", "Observation", "DiagnosticReport", "Provenance")
+_RETIRED = "Observation of an earlier draft"
+_TURNS = ("Patient", "Device", "Observation", "DiagnosticReport", _RETIRED, "Provenance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,9 @@ def _one_by_one(client: FhirClient, bundle: Resource, capabilities: Capabilities
 
     1. First what the report names: an incomplete write is then no report at all, or a whole one.
     2. Then the report. It carries its notice and its label itself, so that it can be read without the rest.
-    3. Last the Provenance, which must name the report's place. A repetition adds one that is missing.
+    3. Then retire what the version before it named. Where a person wrote in between, the report was refused
+       and what theirs names stands.
+    4. Last the Provenance, which must name the report's place. A repetition adds one that is missing.
     """
     places: dict[str, str] = {}
     done: list[tuple[Resource, Stored]] = []
@@ -155,6 +158,8 @@ def _one_by_one(client: FhirClient, bundle: Resource, capabilities: Capabilities
 
 def _turn(entry: Resource) -> int:
     kind = text(record(entry, "resource"), "resourceType")
+    if kind == "Observation" and text(record(entry, "request"), "method") == "PUT":
+        kind = _RETIRED
     return _TURNS.index(kind) if kind in _TURNS else 0
 
 

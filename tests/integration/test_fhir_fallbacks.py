@@ -8,19 +8,22 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from connectors.errors import Conflict, Rejected
+from connectors.errors import Conflict, Rejected, Unreachable
 from connectors.exchange import DraftReport, PublishedReport, WithdrawalStatus
 from connectors.fhir import drafts
 from connectors.fhir.capabilities import Capabilities, of
 from connectors.fhir.client import FhirClient, Stored
 from connectors.fhir.drafts import HumanVersion, NotKept, publish
+from connectors.fhir.findings import findings_of
 from connectors.fhir.identifiers import IdentifierSystems, token
+from connectors.fhir.retrying import ONE_ATTEMPT
 from connectors.fhir.withdrawal import withdraw
 from connectors.fhir.writing import Written
 from connectors.sandbox.fhir import FhirServer
 from connectors.sandbox.fhir_faults import FaultyTransport
 from connectors.sandbox.fhir_radiologist import sign
 from connectors.sandbox.fhir_statement import Lack
+from tests.fhir_findings import FINDINGS
 from tests.fhir_samples import ROSA, a_draft, fhir_url, redone  # noqa: F401 - a fixture
 
 SYSTEMS = IdentifierSystems()
@@ -156,6 +159,80 @@ def test_person_s_version_is_never_written_over_without_either(lacks: frozenset[
         with pytest.raises(HumanVersion):
             cancel(client, draft, known)
         assert client.read(known.reference)["status"] == "final"
+
+
+class Signing(httpx.HTTPTransport):
+    """A person signs just before our report is replaced, and the line is dead from `dead` PUTs on."""
+
+    def __init__(self, sign_now: Callable[[], object] = int, dead: int = 1000) -> None:
+        super().__init__()
+        self.sign_now, self.left = sign_now, dead
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "PUT":
+            self.left -= 1
+            if self.left < 0:
+                raise httpx.ConnectError("dead", request=request)
+            if "/DiagnosticReport/" in request.url.path:
+                self.sign_now()
+        return super().handle_request(request)
+
+
+@pytest.mark.parametrize("withdraws", [False, True])
+def test_findings_that_a_person_s_report_names_stand_without_transactions(withdraws: bool) -> None:
+    """Who signs just before we write keeps what their report names: it is retired behind ours alone."""
+    with FhirServer(lacks=frozenset({Lack.TRANSACTIONS})) as server:
+        draft = a_draft(findings=FINDINGS)
+        with FhirClient(server.base_url) as client:
+            able = capabilities_of(client)
+            known = publish(client, draft, capabilities=able)
+        signed: list[object] = []
+
+        def sign_once() -> None:
+            if not signed:
+                signed.append(sign(server.base_url, known.reference, ROSA, "Signed words."))
+
+        def again(client: FhirClient) -> None:
+            if withdraws:
+                cancel(client, draft, known)
+            else:
+                publish(client, redone(draft), known=known, capabilities=able)
+
+        with FhirClient(server.base_url, transport=Signing(sign_once)) as client:
+            with pytest.raises(Conflict):
+                again(client)
+            found = findings_of(client, client.vread(known.reference, known.version))
+            assert {one["status"] for one in found} == {"preliminary"}
+
+
+@pytest.mark.parametrize("withdraws", [False, True])
+def test_findings_that_a_dead_line_left_are_retired_by_the_repeat(withdraws: bool) -> None:
+    """The report was written, what the version before named was not retired yet: the repeat does it."""
+    with FhirServer(lacks=frozenset({Lack.TRANSACTIONS})) as server:
+        draft = a_draft(findings=FINDINGS)
+        with FhirClient(server.base_url) as client:
+            able = capabilities_of(client)
+            known = publish(client, draft, capabilities=able)
+
+        def again(client: FhirClient) -> None:
+            if withdraws:
+                cancel(client, draft, known)
+            else:
+                publish(client, redone(draft), known=known, capabilities=able)
+
+        dead = Signing(dead=1)
+        with (
+            FhirClient(server.base_url, transport=dead, patience=ONE_ATTEMPT) as client,
+            pytest.raises(Unreachable),
+        ):
+            again(client)
+        with FhirClient(server.base_url) as client:
+            first = client.vread(known.reference, known.version)
+            again(client)
+            assert {one["status"] for one in findings_of(client, first)} == {"cancelled"}
+            if not withdraws:
+                now = findings_of(client, client.read(known.reference))
+                assert {one["status"] for one in now} <= {"preliminary"}
 
 
 @pytest.mark.parametrize("lacks", LACKS[1:], ids=named)

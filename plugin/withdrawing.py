@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 
 from connectors.errors import Conflict, ExchangeError, Unreachable
 from connectors.exchange import PublishedReport, WithdrawalStatus
-from connectors.fhir.client import FhirClient, reference_of, version_of
+from connectors.fhir.client import FhirClient
 from connectors.fhir.drafts import HumanVersion
 from connectors.fhir.identifiers import IdentifierSystems
 from connectors.fhir.outcome import Absent
-from connectors.fhir.reports import our_report
+from connectors.fhir.standing import look, published_at
 from connectors.fhir.withdrawal import withdraw
 from plugin.abilities import Abilities
 from plugin.audit.log import record
@@ -99,11 +99,12 @@ class Withdrawing:
             return
         with self._database.read() as session:
             row = published_row(session, job.case_id)
+            accession = session.get_one(Case, job.case_id).accession
             last = published(row) if row is not None else None
             if not may_stand(session, job.case_id):
                 return
         try:
-            known = last or self._find(self._server, job.case_id)  # 1
+            known = last or self._find(self._server, job.case_id, accession)  # 1
             if known is None:
                 return
             withdrawn = withdraw(  # 2
@@ -125,12 +126,16 @@ class Withdrawing:
         if row is None or row.withdrawn_at is None or withdrawn != last:
             self._record(job, withdrawn, why)  # 3
 
-    def _find(self, server: FhirClient, case_id: str) -> PublishedReport | None:
-        found = our_report(server, self._systems, case_id)
-        if found is None:
+    def _find(self, server: FhirClient, case_id: str, accession: str) -> PublishedReport | None:
+        found = look(server, self._systems, case_id, accession).ours
+        if not found:
             return None
-        reference = reference_of(found)
-        return PublishedReport(reference, version_of(found), f"{server.base_url}/{reference}")
+        if len(found) > 1:
+            raise Conflict(
+                f"Expected one report of ours for the case, came {len(found)}. "
+                "Let a person retire all but one."
+            )
+        return published_at(server, found[0])
 
     def _again(self, job: Job, error: ExchangeError) -> None:
         with self._database.write() as session:

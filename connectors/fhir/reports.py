@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from connectors.errors import Conflict, Rejected
+from connectors.errors import Rejected
 from connectors.exchange import Patient, ReportStatus
 from connectors.fhir.client import FhirClient, reference_of
 from connectors.fhir.elements import records, text
-from connectors.fhir.identifiers import DICOM_UID, IdentifierSystems, escaped, token, types_of, values_of
+from connectors.fhir.identifiers import DICOM_UID, IdentifierSystems, escaped, types_of, values_of
 
 Resource = dict[str, Any]
 
@@ -35,18 +35,6 @@ def status_of(report: Resource) -> ReportStatus:
         return ReportStatus(str(report.get("status")))
     except ValueError:
         return ReportStatus.UNKNOWN
-
-
-def our_report(client: FhirClient, systems: IdentifierSystems, case_id: str) -> Resource | None:
-    """The report with our own identifier for this case. Conflict when there are several."""
-    found = client.search("DiagnosticReport", {"identifier": token(systems.report, case_id)})
-    # A lenient server may ignore the parameter and answer everything: check each match.
-    ours = {reference_of(one): one for one in found if (systems.report, case_id) in values_of(one)}
-    if len(ours) > 1:
-        raise Conflict(
-            f"Expected one report of ours for the case, came {len(ours)}. Let a person retire all but one."
-        )
-    return next(iter(ours.values()), None)
 
 
 def final_reports(
@@ -101,9 +89,9 @@ def subject_identifiers(client: FhirClient, report: Resource) -> list[tuple[str,
 
 
 def same_study(client: FhirClient, report: Resource, study_instance_uid: str) -> bool:
-    """Whether the report names this study or none at all."""
+    """Whether the report names this study or none at all (R4 imagingStudy, R5 study)."""
     uids: set[str] = set()
-    for reference in records(report, "imagingStudy"):
+    for reference in (*records(report, "imagingStudy"), *records(report, "study")):
         study = resolve(client, report, reference, kinds=frozenset({"ImagingStudy"})) or reference
         uids |= {value.removeprefix("urn:oid:") for system, value in values_of(study) if system == DICOM_UID}
     return not (uids and study_instance_uid) or study_instance_uid in uids

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
-from connectors.exchange import OrderAction, PatientMerge, ReportStatus
+from connectors.exchange import OrderAction, PatientMerge, ReportStatus, WithdrawalStatus
+from connectors.fhir.withdrawn import withdrawn_report
 from connectors.sandbox.fhir_faults import FaultyTransport
 from connectors.sandbox.fhir_radiologist import sign
 from plugin.cases import CaseState
@@ -18,7 +20,7 @@ from plugin.orders import take_order
 from plugin.patients import take_merge
 from plugin.publishing import Publishing
 from plugin.settings import Settings
-from plugin.tables import Case
+from plugin.tables import Case, DraftRecord
 from tests.case_samples import ROSA, fresh_database, holds, store_draft
 from tests.fhir_room import DELAY, SYSTEMS, Room
 from tests.fhir_samples import Meddling, raw_put, whole_fhir_url  # noqa: F401 - a fixture
@@ -117,6 +119,28 @@ def test_a_draft_whose_answer_was_lost_is_found_and_retired(room: Room) -> None:
         f"DiagnosticReport/{found['id']}",
         False,
     )
+
+
+def test_a_twin_that_was_cancelled_hides_no_draft_whose_answer_was_lost(room: Room) -> None:
+    """Of two that were written in one moment the later is retired already: the first one is meant."""
+    room.publish()
+    (live,) = room.ours()
+    twin = withdrawn_report(
+        live, WithdrawalStatus.CANCELLED, "it was written twice", systems=SYSTEMS, at=datetime.now(UTC)
+    )
+    httpx.post(
+        f"{room.server.base_url}/DiagnosticReport",
+        json={name: value for name, value in twin.items() if name != "id"},
+        headers={"Content-Type": "application/fhir+json"},
+        trust_env=False,
+    ).raise_for_status()
+    with room.database.write() as session:
+        row = session.get_one(DraftRecord, room.draft.id)
+        row.reference, row.version, row.url = "", "", ""
+    room.report()
+    assert room.retire() == []
+    assert room.draft.reference == f"DiagnosticReport/{live['id']}"
+    assert {report["status"] for report in room.ours()} == {"cancelled"}
 
 
 def test_a_cancelled_order_takes_back_a_draft_whose_answer_was_lost(room: Room) -> None:

@@ -219,6 +219,32 @@ class HospitalMachine(RuleBasedStateMachine):
             act = Interruption(at, "meanwhile", lambda: writes(accession, status, True))
             self._do(job, [act, *trouble])
 
+    @rule(
+        accession=accessions,
+        count=st.integers(1, 1000),
+        at=st.integers(0, 4),
+        status=st.sampled_from((*SPOKEN, None)),
+        elsewhere=st.booleans(),
+        trouble=SEEN_BY,
+    )
+    def redraft_interrupted_by_a_person(
+        self,
+        accession: str,
+        count: int,
+        at: int,
+        status: ReportStatus | None,
+        elsewhere: bool,
+        trouble: list[Interruption],
+    ) -> None:
+        """More images come; a person may write just before a request of the draft that they lead to."""
+        self.images(accession, count)
+        writes = self.report_elsewhere if elsewhere else self.report_in_place
+        acts = [Interruption(at, "meanwhile", lambda: writes(accession, status, True))] if status else []
+        for kind, around in (("draft", []), ("publish", [*acts, *trouble])):
+            for job in [one for one in self.jobs.asked if one.kind == kind]:
+                self.jobs.asked.remove(job)
+                self._do(job, around)
+
     @rule(trouble=SEEN_BY)
     def look(self, trouble: list[Interruption]) -> None:
         """The server is followed."""
@@ -398,6 +424,7 @@ class HospitalMachine(RuleBasedStateMachine):
                 assert (identity, str(number)) in seen, f"{name} was lost"
         assert sum(row.channel == "hl7-oru" for row in rows) == self.told
         for accession, case in cases.items():
+            assert case.state != CaseState.FAILED, f"{accession}: {case.reason}"
             signed = [row for row in rows if row.case_id == case.id and row.verdict == "signed"]
             assert (case.state == CaseState.SIGNED) == bool(signed), accession
             if signed:

@@ -29,12 +29,12 @@ VIEWED = "message.viewed"
 
 def message_dossier(session: Session, message: Message, charset: str = "") -> dict[str, Any]:
     """The message, its parse, its answers, what came of it, and its relatives."""
-    words = message_words(message.state, message.direction)
+    fetched = message.channel == FHIR
+    words = message_words(message.state, message.direction, fetched=fetched)
     subjects = subjects_of(session, message.id)
     accessions = list(dict.fromkeys(subject.accession for subject in subjects if subject.accession))
     shown = None
     if message.pruned_at is None:
-        fetched = message.channel == FHIR
         shown = shown_resource(message.body) if fetched else shown_message(message.body, charset)
     of_message = sa.select(AuditLeaf).where(AuditLeaf.message_id == message.id)
     newest = of_message.order_by(AuditLeaf.position.desc()).limit(LEAVES)
@@ -42,6 +42,7 @@ def message_dossier(session: Session, message: Message, charset: str = "") -> di
     views = session.scalars(newest.where(AuditLeaf.action == VIEWED)).all()
     return {
         **message_summary(message, accessions),
+        "fetched": fetched,
         "meaning": words.meaning,
         "advice": words.advice,
         "subjects": [

@@ -49,7 +49,7 @@ def shown_resource(raw: bytes) -> Shown:
     for name, meaning, resource in resources:
         if values >= VALUES:
             break
-        found = _elements(resource, str(resource.get("resourceType", "")))
+        found = _elements(resource)
         fields = tuple(
             ShownField(visible(shortened_value(path)), "", visible(shortened_value(value), "\n"), ())
             for path, value in islice(found, VALUES - values)
@@ -61,9 +61,9 @@ def shown_resource(raw: bytes) -> Shown:
     return Shown(lines, max(0, len(text) - LINES), tuple(segments), len(resources) - len(segments), "")
 
 
-def _elements(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """(path, value) of every primitive element, in the order of the resource."""
-    pending: list[tuple[str, Any]] = [(path, value)]
+def _elements(resource: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(path below the resource, value) of every primitive element, in the order of the resource."""
+    pending: list[tuple[str, Any]] = list(reversed(resource.items()))
     while pending:
         here, node = pending.pop()
         here = here[: LONGEST + 1]  # names of elements can be of any length

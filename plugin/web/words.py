@@ -114,11 +114,25 @@ REFUSED_OUT = StateWords(
 )
 """The words for a message of ours that was refused."""
 
+FETCHED_STATES: dict[str, StateWords] = {
+    messages.REFUSED: StateWords(
+        "Refused",
+        "alarm",
+        "It could not be taken as it is.",
+        "It is not fetched again: have it mended on the FHIR server, which makes a new version, or mend the "
+        "setting or order that the reason names and replay it.",
+    ),
+    messages.PROCESSED: StateWords("Processed", "done", "It was applied."),
+}
+"""The words for a resource of the FHIR server, which nobody sent and nobody acknowledges."""
+
 DIRECTIONS = {messages.IN: "In", messages.OUT: "Out"}
 
 
-def message_words(state: str, direction: str) -> StateWords:
-    """A message's state, for a person."""
+def message_words(state: str, direction: str, *, fetched: bool = False) -> StateWords:
+    """A message's state, for a person; fetched: it is a resource of the FHIR server."""
+    if fetched and state in FETCHED_STATES:
+        return FETCHED_STATES[state]
     if (state, direction) == (messages.REFUSED, messages.OUT):
         return REFUSED_OUT
     return MESSAGE_STATES[state]

@@ -115,6 +115,13 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
     assert told == f"{BEGINS}in number 2 name must be {expected}; it is {name!r}."
 
 
+def test_a_listener_has_not_the_name_of_what_is_fetched() -> None:
+    """Its messages would be taken for resources, on their page and in a replay."""
+    told = refusal({"name": FHIR})
+    assert "name must be another name than fhir, which is that of the FHIR server's resources" in told
+    assert read({"name": "fhir-ris"})[0].name == "fhir-ris"
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [

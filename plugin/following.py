@@ -240,7 +240,7 @@ class Following:
     def _versions(self, reference: str) -> Sequence[Resource]:
         """The versions of a report that are not known, oldest first; only the newest where none are kept."""
         try:
-            versions = self._server.history(reference)[:VERSIONS_AT_ONCE]
+            versions = self._server.history(reference, most=VERSIONS_AT_ONCE)
         except Unreachable:
             raise
         except ExchangeError:

@@ -142,12 +142,20 @@ class FhirClient:
             f"{path}/_history/{_checked(ID, version, 'a version id')}", action=f"vread {kind}", expected=kind
         )
 
-    def history(self, reference: str) -> list[Resource]:
-        """The versions of a resource, newest first; a deletion has no resource and is left out."""
+    def history(self, reference: str, *, most: int | None = None) -> list[Resource]:
+        """The versions of a resource, newest first; a deletion has no resource and is left out.
+
+        most: so many of the newest; the pages behind them are not asked for. None gives all.
+        """
         path = self.relative(reference)
         first, _ = self._send("GET", f"{path}/_history", action="read history")
         pages = self._pages(first, action="read history", kind=path.partition("/")[0])
-        return [version for page in pages for version in page.matches]
+        versions: list[Resource] = []
+        for page in pages:
+            versions += page.matches
+            if most is not None and len(versions) >= most:
+                break
+        return versions[:most]
 
     def search(
         self,

@@ -429,3 +429,24 @@ def test_another_release_is_refused() -> None:
     with pytest.raises(Rejected):
         FhirClient(BASE, release="R3")
     assert FhirClient(BASE, release="R5").release == "R5"
+
+
+@pytest.mark.parametrize(("most", "pages"), [(2, 1), (3, 2), (4, 2), (5, 3)])
+def test_no_more_of_a_history_is_asked_for_than_is_wanted(most: int, pages: int) -> None:
+    """Versions hold whole documents, and a server may name ever more: two a page here, without an end."""
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        link = f"{request.url.copy_with(query=None)}?page={len(asked)}"
+        version = {"resource": {"resourceType": "DiagnosticReport", "id": "1"}}
+        bundle = {
+            "resourceType": "Bundle",
+            "entry": [version, version],
+            "link": [{"relation": "next", "url": link}],
+        }
+        return httpx.Response(200, json=bundle)
+
+    with FhirClient("http://fhir.example/fhir", transport=httpx.MockTransport(answer)) as client:
+        assert len(client.history("DiagnosticReport/1", most=most)) == most
+    assert len(asked) == pages

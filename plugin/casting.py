@@ -27,9 +27,10 @@ from plugin.anchors import case_of, case_of_draft
 from plugin.audit.log import record
 from plugin.cases import CaseState
 from plugin.db import Database, now
+from plugin.notices import notice
 from plugin.reports import published_row
 from plugin.settings import SettingError, Settings
-from plugin.tables import AuditLeaf, Case, FhirNotice, WorkerLease
+from plugin.tables import AuditLeaf, Case, WorkerLease
 
 ACTOR = "fhircast"
 OPENED, OFFERED, HINTED = "report.opened", "draft.offered-by-cast", "cast.hint"
@@ -220,13 +221,8 @@ class Casting:
         if self._server is None:
             return
         with self._database.write() as session:
-            known = session.get(FhirNotice, reference)
-            if known is not None:
-                # Who looks at it now may have read it before this: a later moment keeps the row.
-                known.noticed_at = now()
-                return
-            session.add(FhirNotice(reference=reference, source=ACTOR, noticed_at=now()))
-            record(session, ACTOR, HINTED, case_id=case_id, details={"reference": reference, "by": name})
+            if notice(session, reference, ACTOR):
+                record(session, ACTOR, HINTED, case_id=case_id, details={"reference": reference, "by": name})
 
 
 def _standing(session: Session, case_id: str) -> tuple[DraftReport, PublishedReport] | None:

@@ -84,6 +84,8 @@ accessions = st.sampled_from(CASES)
 faults = st.builds(
     Interruption, at=st.integers(0, 6), what=st.sampled_from(["lost", "dropped", "twice", "cut"])
 )
+AROUND_A_WRITE = (0, 1, 1, 1, 2, 3)
+"""Requests before which a person writes while we redraft: the second one writes, where nothing is lost."""
 SEEN_BY = st.lists(faults, max_size=2)
 
 
@@ -198,7 +200,6 @@ class HospitalMachine(RuleBasedStateMachine):
     @rule(
         which=st.integers(0, 30),
         at=st.integers(0, 5),
-        accession=accessions,
         status=st.sampled_from(SPOKEN),
         elsewhere=st.booleans(),
         trouble=SEEN_BY,
@@ -207,29 +208,30 @@ class HospitalMachine(RuleBasedStateMachine):
         self,
         which: int,
         at: int,
-        accession: str,
         status: ReportStatus,
         elsewhere: bool,
         trouble: list[Interruption],
     ) -> None:
-        """A person writes just between two requests of a job."""
+        """A person writes just between two requests of a job, on the case that it is about."""
         if self.jobs.asked:
             job = self.jobs.asked.pop(which % len(self.jobs.asked))
+            with self.database.read() as session:
+                accession = session.get_one(Case, job.case_id).accession
             writes = self.report_elsewhere if elsewhere else self.report_in_place
             act = Interruption(at, "meanwhile", lambda: writes(accession, status, True))
             self._do(job, [act, *trouble])
 
     @rule(
-        accession=accessions,
+        which=st.integers(0, 5),
         count=st.integers(1, 1000),
-        at=st.integers(0, 4),
+        at=st.sampled_from(AROUND_A_WRITE),
         status=st.sampled_from((*SPOKEN, None)),
         elsewhere=st.booleans(),
         trouble=SEEN_BY,
     )
     def redraft_interrupted_by_a_person(
         self,
-        accession: str,
+        which: int,
         count: int,
         at: int,
         status: ReportStatus | None,
@@ -237,6 +239,7 @@ class HospitalMachine(RuleBasedStateMachine):
         trouble: list[Interruption],
     ) -> None:
         """More images come; a person may write just before a request of the draft that they lead to."""
+        accession = self._drafted(which)
         self.images(accession, count)
         writes = self.report_elsewhere if elsewhere else self.report_in_place
         acts = [Interruption(at, "meanwhile", lambda: writes(accession, status, True))] if status else []
@@ -430,6 +433,14 @@ class HospitalMachine(RuleBasedStateMachine):
             if signed:
                 assert not self._lives(case.id), "a draft of ours lives beside a signature"
         assert holds(self.database)
+
+    def _drafted(self, which: int) -> str:
+        """An accession with a draft that Prelim may still write again; any while there is none."""
+        states = (CaseState.PUBLISHED, CaseState.DRAFTED)
+        with self.database.read() as session:
+            open_ones = sa.select(Case.accession).where(Case.state.in_(states)).order_by(Case.accession)
+            found = session.scalars(open_ones).all()
+        return (found or CASES)[which % len(found or CASES)]
 
     # --- means ----------------------------------------------------------------------------------------
 

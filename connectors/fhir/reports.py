@@ -8,9 +8,9 @@ from typing import Any
 
 from connectors.errors import Rejected
 from connectors.exchange import Patient, ReportStatus
-from connectors.fhir.client import FhirClient, reference_of
+from connectors.fhir.client import FhirClient
 from connectors.fhir.elements import records, text
-from connectors.fhir.identifiers import DICOM_UID, IdentifierSystems, escaped, types_of, values_of
+from connectors.fhir.identifiers import DICOM_UID, IdentifierSystems, types_of, values_of
 
 Resource = dict[str, Any]
 
@@ -35,27 +35,6 @@ def status_of(report: Resource) -> ReportStatus:
         return ReportStatus(str(report.get("status")))
     except ValueError:
         return ReportStatus.UNKNOWN
-
-
-def final_reports(
-    client: FhirClient, systems: IdentifierSystems, keys: CaseKeys, *, besides: str, certain: bool
-) -> list[Resource]:
-    """Final reports of this accession, patient and study.
-
-    besides: reference of our own report, left out; empty when there is none.
-    certain: whether the patient must be known to be the same; otherwise it must not be known to be another.
-    """
-    # Without a system the token matches any: a RIS names its accession numbers by a system of its own.
-    found = client.search("DiagnosticReport", {"identifier": escaped(keys.accession)})
-    return [
-        report
-        for report in found
-        if status_of(report).is_final
-        and reference_of(report) != besides
-        and has_accession(report, systems, keys.accession)
-        and same_study(client, report, keys.study_instance_uid)
-        and same_patient(client, report, keys.patient) in ({True} if certain else {True, None})
-    ]
 
 
 def has_accession(report: Resource, systems: IdentifierSystems, accession: str) -> bool:

@@ -11,26 +11,21 @@ import binascii
 import dataclasses
 import hashlib
 from collections.abc import Collection, Iterator
-from datetime import datetime
 from typing import Any
 
 from connectors.errors import Malformed
-from connectors.exchange import Patient, PublishedReport, ReportDocument, SignedReport
+from connectors.exchange import ReportDocument, SignedReport
 from connectors.fhir.attachment import HTML_TYPES, PLAIN_TYPES, clean, presented, presented_text
-from connectors.fhir.client import FhirClient, version_of
-from connectors.fhir.dossier import PATIENTS, Dossier, gather, resolve
+from connectors.fhir.client import version_of
+from connectors.fhir.dossier import Dossier
 from connectors.fhir.elements import record, records, text
 from connectors.fhir.identifiers import IdentifierSystems, types_of, values_of
 from connectors.fhir.keys import accessions, identifiers_of, studies, subject
 from connectors.fhir.ours import step_of
-from connectors.fhir.outcome import Absent
 from connectors.fhir.persons import signer_of
 from connectors.fhir.reports import (
     ACCESSION_TYPES,
-    CaseKeys,
     accessions_of,
-    final_reports,
-    has_accession,
     status_of,
 )
 from connectors.fhir.words import exact, moment
@@ -110,64 +105,6 @@ def read_reports(
     return (of_all, *(dataclasses.replace(of_all, accession=one) for one in further))
 
 
-def read_signoff(
-    client: FhirClient,
-    published: PublishedReport,
-    *,
-    accession: str,
-    patient: Patient,
-    study_instance_uid: str = "",
-    systems: IdentifierSystems | None = None,
-) -> SignedReport | None:
-    """What somebody else wrote since our draft; None while our draft stands alone.
-
-    1. Read our report. A version whose words are still ours is nobody's sign-off, our withdrawal included.
-    2. Look for final reports of the same accession, patient and study that are not our report.
-    3. Prefer a final version of ours, then the latest other final report, then any other change of ours.
-
-    Raises Absent when our report was deleted and nothing final replaces it, else as FhirClient does.
-    """
-    systems = systems or IdentifierSystems()
-    keys = CaseKeys(accession, patient, study_instance_uid)
-    # 1.
-    try:
-        current = client.read(published.reference)
-    except Absent:
-        current = None
-    changed = current is not None and (
-        version_of(current) != published.version and step_of(current, systems) is None
-    )
-    if current is not None and changed and status_of(current).is_final:
-        return _signed(gather(client, current, before=published), systems, keys)
-    # 2.
-    others = final_reports(client, systems, keys, besides=published.reference, certain=True)
-    # 3.
-    if others:
-        latest = max(others, key=lambda report: moment(record(report, "meta").get("lastUpdated")) or _NEVER)
-        return _signed(gather(client, latest), systems, keys)
-    if current is None:
-        raise Absent(f"Expected our draft, came none: it was deleted. {Absent.next_step}")
-    if changed:
-        return _signed(gather(client, current, before=published), systems, keys)
-    return None
-
-
-def _signed(dossier: Dossier, systems: IdentifierSystems, keys: CaseKeys) -> SignedReport | None:
-    """The report of a case whose keys are known: what agrees with them is told in their words."""
-    report = read_report(dossier, systems=systems, expected=(keys.accession,))
-    if report is None:
-        return None
-    who = record(dossier.focus, "subject")
-    named = resolve(dossier, dossier.focus, who, kinds=PATIENTS) or who
-    same = keys.patient.identifier in {value for _, value in values_of(named)}
-    return dataclasses.replace(
-        report,
-        accession=keys.accession if has_accession(dossier.focus, systems, keys.accession) else "",
-        patient=keys.patient if same else report.patient,
-        study_instance_uid=keys.study_instance_uid,
-    )
-
-
 def _before(dossier: Dossier) -> Resource | None:
     """Our version that stood before, where it was fetched."""
     history = f"{dossier.reference}/_history/"
@@ -212,6 +149,3 @@ def _documents(report: Resource, before: Resource | None) -> Iterator[ReportDocu
             yield ReportDocument(media_type, hashlib.sha256(data).hexdigest(), len(data))
         elif text(form, "url"):
             yield ReportDocument(media_type, "", 0)
-
-
-_NEVER = datetime.fromisoformat("0001-01-01T00:00:00+00:00")

@@ -73,7 +73,8 @@ SURVIVOR = Patient("P-Z", "HOSP", "Example", "Ada", sex="female")
 UIDS = {accession: f"1.2.826.0.1.3680043.8.498.{number}" for number, accession in enumerate(CASES, 1)}
 ROSA = Practitioner("D-77", "Rosa", "Elena", "Dr.")
 FINAL = (ReportStatus.FINAL, ReportStatus.AMENDED, ReportStatus.CORRECTED, ReportStatus.APPENDED)
-SPOKEN = (*FINAL, ReportStatus.PRELIMINARY)
+SPOKEN = (*FINAL, *[ReportStatus.PRELIMINARY] * 4)
+"""What a person writes: as often a report that is not final yet, which leaves most ways open."""
 IN_HL7 = (ReportStatus.FINAL, ReportStatus.CORRECTED, ReportStatus.PRELIMINARY)
 LIVE = frozenset({"preliminary", "partial"})
 CLOSED = frozenset({"final", "amended", "corrected", "appended"})

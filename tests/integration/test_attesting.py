@@ -12,7 +12,6 @@ import pytest
 
 from connectors.exchange import Practitioner, ReportStatus
 from connectors.fhir.client import version_of
-from connectors.fhir.signoff import read_signoff
 from connectors.fhir.verifier import ATTESTATION
 from connectors.sandbox.fhir_faults import FaultyTransport, first
 from connectors.sandbox.fhir_radiologist import sign
@@ -24,6 +23,7 @@ from plugin.translate import published
 from tests.case_samples import AT, fresh_database, holds
 from tests.fhir_room import Room
 from tests.fhir_samples import ROSA, fhir_url  # noqa: F401 - a fixture
+from tests.fhir_signoff import read_signoff
 
 
 @pytest.fixture

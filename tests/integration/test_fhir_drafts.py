@@ -21,10 +21,10 @@ from connectors.fhir.client import FhirClient, version_of
 from connectors.fhir.drafts import HumanVersion, NotKept, publish
 from connectors.fhir.identifiers import IdentifierSystems, token
 from connectors.fhir.outcome import Absent
-from connectors.fhir.signoff import read_signoff
 from connectors.sandbox.fhir_faults import FaultyTransport, first
 from connectors.sandbox.fhir_radiologist import sign
 from tests.fhir_samples import ROSA, SIGNER, Meddling, a_draft, fhir_url, raw_put, redone  # noqa: F401 - a fixture
+from tests.fhir_signoff import read_signoff
 
 SYSTEMS = IdentifierSystems()
 

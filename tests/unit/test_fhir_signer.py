@@ -17,7 +17,7 @@ from connectors.exchange import Patient, Practitioner, PublishedReport
 from connectors.fhir.client import FhirClient
 from connectors.fhir.dossier import gather
 from connectors.fhir.persons import signer_of
-from connectors.fhir.signoff import read_signoff
+from tests.fhir_signoff import read_signoff
 
 BASE = "http://fhir.test/r4"
 SERVER: dict[str, dict[str, Any]] = {

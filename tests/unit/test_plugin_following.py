@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from connectors.errors import Rejected, Unreachable
 from connectors.exchange import Patient, ReportStatus
+from connectors.sandbox.fhir_statement import Lack
 from plugin.cases import CaseState
 from plugin.casework import move
 from plugin.db import now
@@ -129,10 +130,7 @@ def test_a_server_without_history_gives_its_newest_version(site: Followed) -> No
     site.sign(reference, "Impression: Normal.", "Rosa")
     site.sign(reference, "Impression: A nodule.", "Osei")
 
-    def none(reference: str) -> Any:
-        raise Rejected("no history here")
-
-    site.client.history = none  # type: ignore[method-assign]
+    site.fhir.lacks = frozenset({Lack.HISTORY})
     site.following.round()
     assert [one.signer_name for one in site.signoffs(order)] == ["Osei"]
 

@@ -20,10 +20,13 @@ from connectors.fhir.wanted import Wanted
 from connectors.sandbox import fhir_radiologist
 from connectors.sandbox.fhir import FhirServer
 from plugin.audit.verify import verify
+from plugin.db import Database, now
+from plugin.notices import NAMES
 from plugin.subscribing import installation, wanted
-from plugin.tables import Case
+from plugin.tables import Case, Cursor
+from tests.case_samples import fresh_url
 from tests.fhir_followed import patient_resource, request_resource, study_resource
-from tests.site import RADIOLOGIST, Peers, Site, embedded, new_order, running, sqlite, study_of, until
+from tests.site import RADIOLOGIST, Peers, Site, embedded, new_order, running, study_of, until
 
 SECRET = "a-secret-of-this-test"
 NEVER = 3600.0
@@ -61,8 +64,20 @@ def ordered(base_url: str, order: Order, *, with_study: bool = False) -> str:
     """The order on the FHIR server, with its patient; the reference of the ServiceRequest."""
     patient = write(base_url, patient_resource(order.patient))
     if with_study:
-        write(base_url, study_resource(order, patient))
+        # A count that is not the archive's would be a study that grew, and another draft.
+        write(base_url, {**study_resource(order, patient), "numberOfInstances": len(study_of(order))})
     return write(base_url, request_resource(order, patient))
+
+
+def caught_up(folder: Path) -> str:
+    """A database of which the last round on the FHIR server is just over: it is shared, and full of today."""
+    url = fresh_url(folder)
+    database = Database(url)
+    with database.write() as session:
+        for kind in NAMES.values():
+            session.add(Cursor(name=f"fhir-changes:{kind}", value=now().isoformat()))
+    database.close()
+    return url
 
 
 def drafted(site: Site, order: Order) -> tuple[Case, str]:
@@ -114,7 +129,7 @@ def notified(peers: Peers, folder: Path, **settings: Any) -> Iterator[Notified]:
     given = {"http_port": port, "fhir_notify_url": url, "fhir_notify_secret": SECRET, **settings}
     with ExitStack() as stack:
         client = stack.enter_context(FhirClient(peers.fhir_url, timeout_seconds=60))
-        site = Notified(stack.enter_context(running(peers, sqlite(folder), **given)), client)
+        site = Notified(stack.enter_context(running(peers, caught_up(folder), **given)), client)
         stack.callback(lambda: [remove(client, one) for one in site.all_wanted()])
         until(site.stand, "every subscription is active", 120)
         yield site
@@ -129,7 +144,7 @@ def test_an_order_and_a_study_on_the_fhir_server_lead_to_a_draft_based_on_that_o
     """No HL7 message and no feed of the archive: the report names the ServiceRequest."""
     order = new_order()
     site_peers = replace(peers, changes_url="")
-    with running(site_peers, sqlite(tmp_path), fhir_takes=("orders", "studies")) as site:
+    with running(site_peers, caught_up(tmp_path), fhir_takes=("orders", "studies")) as site:
         site.store(study_of(order))
         request = ordered(peers.fhir_url, order, with_study=True)
         case = site.comes_to(order, "PUBLISHED")
@@ -149,7 +164,7 @@ def test_the_same_order_by_two_ways_is_one_case_and_one_draft(
 ) -> None:
     """Whichever comes first, where both say the same."""
     order = new_order()
-    with running(peers, sqlite(tmp_path), fhir_takes=("orders",)) as site:
+    with running(peers, caught_up(tmp_path), fhir_takes=("orders",)) as site:
         site.store(study_of(order))
         ways: list[Callable[[], object]] = [
             lambda: site.place(order),
@@ -171,7 +186,7 @@ def test_the_same_order_by_two_ways_is_one_case_and_one_draft(
 def test_a_report_that_names_only_its_order_signs_the_case(peers: Peers, tmp_path: Path) -> None:
     """No accession number and none of our identifiers: it is found by the order that it is based on."""
     order = new_order()
-    with running(peers, sqlite(tmp_path), fhir_takes=("orders",)) as site:
+    with running(peers, caught_up(tmp_path), fhir_takes=("orders",)) as site:
         site.store(study_of(order))
         request = ordered(peers.fhir_url, order)
         case = site.comes_to(order, "PUBLISHED")
@@ -226,7 +241,7 @@ def test_each_evidence_counts_once_when_every_channel_brings_the_signature(
 def test_an_addendum_after_the_signature_is_a_further_sign_off(peers: Peers, tmp_path: Path) -> None:
     """The case is signed; a later version by another person is kept with what it changed."""
     order = new_order()
-    with running(peers, sqlite(tmp_path)) as site:
+    with running(peers, caught_up(tmp_path)) as site:
         case, reference = drafted(site, order)
         fhir_radiologist.sign(peers.fhir_url, reference, RADIOLOGIST, "Impression\nNormal chest.")
         site.comes_to(order, "SIGNED")

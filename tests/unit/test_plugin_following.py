@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from connectors.errors import Rejected, Unreachable
 from connectors.exchange import Patient, ReportStatus
+from connectors.fhir.dossier import gather
 from connectors.sandbox.fhir_statement import Lack
 from plugin.cases import CaseState
 from plugin.casework import move
@@ -22,7 +23,7 @@ from plugin.following import FAILURES, Following
 from plugin.intake import UnknownMessage
 from plugin.messages import PROCESSED, REFUSED
 from plugin.notices import EVENTS
-from plugin.tables import Case, FhirNotice, Message
+from plugin.tables import Case, DraftRecord, FhirNotice, Message
 from tests.fhir_followed import SYSTEMS, Followed, followed
 from tests.site import new_order
 
@@ -142,6 +143,34 @@ def test_versions_of_ours_are_not_taken(site: Followed) -> None:
     site.following.round()
     assert (site.messages, site.signoffs(order)) == ([], [])
     assert site.case(order).state == CaseState.PUBLISHED
+
+
+def test_a_version_of_ours_that_the_database_does_not_know_yet_is_not_taken(site: Followed) -> None:
+    """It is seen between its writing on the server and the commit here."""
+    order, reference = site.published()
+    with site.database.write() as session:
+        session.scalars(sa.select(DraftRecord)).one().version = "0"
+    site.tell(reference)
+    site.following.round()
+    assert (site.messages, site.signoffs(order)) == ([], [])
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_a_version_is_the_same_whatever_it_names_has_become(site: Followed, valid: bool) -> None:
+    """Fetched twice with another patient's resource beside it: one message, and no quarantine."""
+    order, _ = site.published()
+    reference = site.report(order, "theirs")
+    if not valid:
+        report = site.store.read("DiagnosticReport", "theirs").resource or {}
+        site.store.load("theirs", {**report, "issued": "yesterday"})
+    whole = site.store.read("DiagnosticReport", "theirs").resource or {}
+    site.following._take(gather(site.client, whole))
+    site.put("Patient", f"pat-{order.patient.identifier}", active=True, identifier=[{"value": "other"}])
+    site.following._take(gather(site.client, whole))
+    version = 1 if valid else 2
+    assert site.names == [f"{reference}/_history/{version}"]
+    assert [one.state for one in site.messages] == [PROCESSED if valid else REFUSED]
+    assert site.actions("message.repeated") == 1
 
 
 def test_another_patients_report_is_not_stored(site: Followed) -> None:

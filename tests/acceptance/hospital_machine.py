@@ -129,6 +129,7 @@ class HospitalMachine(RuleBasedStateMachine):
         """Bodies of ours that were looked at."""
         self.authored = 0
         """Versions that were looked at."""
+        self.merged = False
         self.early: set[str] = set()
         """Reports that were there before anybody had told us of their accession."""
         self._connect()
@@ -187,6 +188,7 @@ class HospitalMachine(RuleBasedStateMachine):
     def merge(self) -> None:
         """The patient of two cases turns out to be another record."""
         with self.database.write() as session:
+            self.merged = True
             merge = PatientMerge(SURVIVOR, "P-A", "HOSP")
             take_merge(session, merge, self.jobs.enqueue, "adt", 0)
 
@@ -359,6 +361,29 @@ class HospitalMachine(RuleBasedStateMachine):
                 assert PERSON not in before
         self.authored = len(self.store.order)
 
+    def _nothing_is_drafted_beside_a_final_report(self, begun: int) -> None:
+        """A job that began when a person's final report of the accession stood elsewhere writes no draft."""
+        for kind, identity, number in self.store.order[begun:]:
+            written = self.store._versions[kind, identity][number - 1].resource or {}
+            ours = self.store.authors[kind, identity, number] == US
+            if kind == "DiagnosticReport" and ours and written["status"] in LIVE:
+                accession = next(one["value"] for one in written["identifier"] if one["value"] in CASES)
+                # A report under the identifier that was merged away is found when the server is followed.
+                assert self.merged or accession not in self._final_before(begun)
+
+    def _final_before(self, begun: int) -> set[str]:
+        """Accessions of which a person's own final report stood when so many versions were written."""
+        standing: dict[str, dict[str, Any]] = {}
+        for kind, identity, number in self.store.order[:begun]:
+            if kind == "DiagnosticReport" and self.store.authors[kind, identity, 1] == PERSON:
+                standing[identity] = self.store._versions[kind, identity][number - 1].resource or {}
+        return {
+            one["value"]
+            for report in standing.values()
+            if report["status"] in CLOSED
+            for one in report["identifier"]
+        }
+
     @invariant()
     def one_live_draft_a_case(self) -> None:
         """Two drafts of one case never stand side by side."""
@@ -460,8 +485,10 @@ class HospitalMachine(RuleBasedStateMachine):
             "attest": self.attesting.attest,
         }
         self.network.begin(trouble)
+        begun = len(self.store.order)
         doers[job.kind](job.case_id, job.number, job.attempt)
         self.network.begin()
+        self._nothing_is_drafted_beside_a_final_report(begun)
 
     def _draft(self, case_id: str, number: int, _attempt: int) -> None:
         with self.database.write() as session:

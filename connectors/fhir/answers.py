@@ -22,7 +22,7 @@ _STATUS = re.compile(r"([1-5][0-9]{2})(?:\s|$)")
 
 
 class Unreadable(Malformed):
-    """An answer that is no JSON: it may have been cut off on the way."""
+    """An answer that is no JSON, or no whole gzip: it may have been cut off on the way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import base64
 import binascii
 import hashlib
 import re
-import unicodedata
 from html import escape, unescape
 from typing import Any
 
@@ -24,17 +23,14 @@ _BLOCKS = frozenset(
 )
 _HIDDEN = {name: re.compile(f"</{name}", re.IGNORECASE) for name in ("script", "style", "title", "template")}
 """Elements whose content is no text, and how each ends."""
+_UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+"""Unicode's control characters but for tab and line feed, surrogates, and what is no character."""
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]{0,20})")
 
 
 def clean(text: str) -> str:
     """The text without what FHIR strings and XHTML cannot hold (XML 1.0 section 2.2, and C1 controls)."""
-    kept = text.replace("\r\n", "\n").replace("\r", "\n")
-    return "".join(
-        c
-        for c in kept
-        if c in "\n\t" or (unicodedata.category(c) not in {"Cc", "Cs"} and c not in "\ufffe\uffff")
-    )
+    return _UNFIT.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def narrative(draft: DraftReport) -> str:

@@ -140,19 +140,6 @@ def test_answer_that_outlasts_its_time_is_unreachable() -> None:
         slow.read("Patient/1")
 
 
-def test_coded_body_is_refused_unopened() -> None:
-    """A compressed answer was not asked for, so a bomb is never inflated."""
-    with pytest.raises(Malformed):
-        client(lambda _: httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=Dribble())).read(
-            "Patient/1"
-        )
-
-
-class Dribble(httpx.SyncByteStream):
-    def __iter__(self) -> Iterator[bytes]:
-        yield b"not opened"
-
-
 @pytest.mark.parametrize(
     "link",
     [

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from connectors.fhir.cast_events import Anchor
+from connectors.fhir.cast.events import Anchor
 from connectors.fhir.identifiers import IdentifierSystems
 from plugin.links import surviving
 from plugin.tables import Case, DraftRecord

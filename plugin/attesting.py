@@ -7,8 +7,8 @@ import hashlib
 from connectors.errors import ExchangeError, Rejected, Unreachable
 from connectors.exchange import Practitioner, PublishedReport
 from connectors.fhir.client import FhirClient
+from connectors.fhir.drafts.verifier import attest
 from connectors.fhir.identifiers import IdentifierSystems
-from connectors.fhir.verifier import attest
 from plugin.audit.log import canonical, moment, record
 from plugin.casework import Enqueue, Job
 from plugin.db import Database
@@ -43,8 +43,8 @@ class Attesting:
         """Attest one signature. number: of the sign-off.
 
         1. Stop unless it is a signature of this case that was seen on the FHIR server.
-        2. Write the Provenance, or find that of an earlier attempt (connectors.fhir.verifier). A server that
-           does not answer is asked again later; the case waits for nothing.
+        2. Write the Provenance, or find that of an earlier attempt (connectors.fhir.drafts.verifier). A
+           server that does not answer is asked again later; the case waits for nothing.
         3. Record where it stands, or why there is none: the signature counts either way.
         """
         with self._database.read() as session:  # 1

@@ -16,10 +16,10 @@ from sqlalchemy.orm import Session
 
 from connectors.errors import ExchangeError, Rejected
 from connectors.exchange import DraftReport, PublishedReport
-from connectors.fhir.cast import CastClient
-from connectors.fhir.cast_content import draft_content
-from connectors.fhir.cast_events import CLOSE, OPEN, SELECT, Event
-from connectors.fhir.cast_following import Follower
+from connectors.fhir.cast.client import CastClient
+from connectors.fhir.cast.content import draft_content
+from connectors.fhir.cast.events import CLOSE, OPEN, SELECT, Event
+from connectors.fhir.cast.following import Follower
 from connectors.fhir.client import FhirClient
 from connectors.fhir.identifiers import IdentifierSystems
 from plugin import translate

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from werkzeug.sansio.utils import host_is_trusted
 
 from connectors.fhir.capabilities import shortcomings
+from connectors.fhir.notices.subscriptions import standing
 from connectors.fhir.retrying import ONE_ATTEMPT
-from connectors.fhir.subscriptions import standing
 from plugin.peers import fhir_client, fhir_keys
 from plugin.settings import SettingError, Settings
 from plugin.subscribing import wanted

@@ -9,12 +9,12 @@ import hashlib
 from collections.abc import Callable, Mapping
 
 from connectors.errors import Malformed
-from connectors.fhir.dossier import Dossier
 from connectors.fhir.identifiers import values_of
-from connectors.fhir.orders import read_order
-from connectors.fhir.signoff import read_reports
-from connectors.fhir.studies import read_study
-from connectors.fhir.validation import check
+from connectors.fhir.readers.dossier import Dossier
+from connectors.fhir.readers.orders import read_order
+from connectors.fhir.readers.signoff import read_reports
+from connectors.fhir.readers.studies import read_study
+from connectors.fhir.readers.validation import check
 from plugin.incoming import Arrival, Form, Incoming, Rules, storable
 from plugin.listeners import FETCHED
 from plugin.messages import LONGEST

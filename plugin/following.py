@@ -16,14 +16,14 @@ import sqlalchemy as sa
 
 from connectors.errors import ExchangeError, Malformed, Unreachable
 from connectors.fhir.client import FhirClient, Resource, version_of
-from connectors.fhir.dossier import Dossier, gather
 from connectors.fhir.identifiers import IdentifierSystems
-from connectors.fhir.keys import accessions
-from connectors.fhir.orders import another_department
+from connectors.fhir.notices.subscriptions import missed
 from connectors.fhir.outcome import Absent
-from connectors.fhir.pages import Sighting, changed, sighting_of
-from connectors.fhir.signoff import read_report
-from connectors.fhir.subscriptions import missed
+from connectors.fhir.readers.dossier import Dossier, gather
+from connectors.fhir.readers.keys import accessions
+from connectors.fhir.readers.orders import another_department
+from connectors.fhir.readers.pages import Sighting, changed, sighting_of
+from connectors.fhir.readers.signoff import read_report
 from plugin.db import Database, now
 from plugin.fetched import FHIR
 from plugin.incoming import Arrival

@@ -24,7 +24,7 @@ class Form(StrEnum):
 
     HL7 = "hl7"
     FHIR = "fhir"
-    """A resource that we fetched, with what it names (connectors.fhir.dossier)."""
+    """A resource that we fetched, with what it names (connectors.fhir.readers.dossier)."""
 
 
 @dataclass(frozen=True, slots=True)

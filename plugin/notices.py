@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from connectors.fhir.notifications import Kind, Notification, gap, newest
+from connectors.fhir.notices.notifications import Kind, Notification, gap, newest
 from plugin.db import now
 from plugin.fetched import READERS
 from plugin.tables import Cursor, FhirNotice

@@ -16,7 +16,7 @@ from connectors.errors import ExchangeError, Unreachable
 from connectors.fhir.client import FhirClient
 from connectors.fhir.identifiers import IdentifierSystems
 from connectors.fhir.outcome import Absent
-from connectors.fhir.pages import Sighting, look
+from connectors.fhir.readers.pages import Sighting, look
 from plugin.cases import CaseState
 from plugin.db import Database, now
 from plugin.standing import standing_drafts, tell_gone

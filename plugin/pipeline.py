@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from connectors.dicomweb.client import DicomwebClient
-from connectors.fhir.codes import CodeMap, UnreadableCodes, read_codes
+from connectors.fhir.drafts.codes import CodeMap, UnreadableCodes, read_codes
 from connectors.fhir.identifiers import IdentifierSystems
 from connectors.hl7.ack import AckMode
 from connectors.hl7.identifiers import Places

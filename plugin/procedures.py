@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from connectors.exchange import Coding
-from connectors.fhir.codes import CodeMap, key_of
+from connectors.fhir.drafts.codes import CodeMap, key_of
 from plugin.tables import Case
 
 

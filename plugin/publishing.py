@@ -5,8 +5,8 @@ from __future__ import annotations
 from connectors.errors import Conflict, ExchangeError, Unreachable
 from connectors.exchange import DraftReport
 from connectors.fhir.client import FhirClient
-from connectors.fhir.codes import CodeMap
-from connectors.fhir.drafts import HumanVersion, publish
+from connectors.fhir.drafts.codes import CodeMap
+from connectors.fhir.drafts.publish import HumanVersion, publish
 from connectors.fhir.identifiers import IdentifierSystems
 from connectors.pdf import Unprintable, report_pdf
 from plugin import translate
@@ -51,8 +51,8 @@ class Publishing:
         """Publish one draft.
 
         1. Stop unless the case is DRAFTED and this is its draft.
-        2. Write with If-None-Exist or If-Match, and read back (connectors.fhir.drafts); its PDF is made once,
-           for the FHIR server and for the RIS.
+        2. Write with If-None-Exist or If-Match, and read back (connectors.fhir.drafts.publish); its PDF is
+           made once, for the FHIR server and for the RIS.
         3. A human's version withholds the draft; a server that does not answer is asked again later; a
            server that refuses fails the case.
         4. Record where the draft stands.

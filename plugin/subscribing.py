@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from connectors.errors import ExchangeError, Unreachable
 from connectors.fhir.client import FhirClient
-from connectors.fhir.subscriptions import ensure
-from connectors.fhir.wanted import ORDERS, REPORTS, STUDIES, Wanted
+from connectors.fhir.notices.subscriptions import ensure
+from connectors.fhir.notices.wanted import ORDERS, REPORTS, STUDIES, Wanted
 from plugin.db import Database
 from plugin.notices import standing_cursor
 from plugin.settings import SettingError, Settings

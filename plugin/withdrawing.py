@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 from connectors.errors import Conflict, ExchangeError, Unreachable
 from connectors.exchange import PublishedReport, WithdrawalStatus
 from connectors.fhir.client import FhirClient
-from connectors.fhir.drafts import HumanVersion
+from connectors.fhir.drafts.publish import HumanVersion
+from connectors.fhir.drafts.standing import look, published_at
+from connectors.fhir.drafts.withdrawal import withdraw
 from connectors.fhir.identifiers import IdentifierSystems
 from connectors.fhir.outcome import Absent
-from connectors.fhir.standing import look, published_at
-from connectors.fhir.withdrawal import withdraw
 from plugin.abilities import Abilities
 from plugin.audit.log import record
 from plugin.cases import OF_A_HUMAN, CaseState
@@ -89,7 +89,7 @@ class Withdrawing:
         self._on_server(Job("retire", case_id, number, attempt), REPORTED)  # 3
 
     def _on_server(self, job: Job, why: str) -> None:
-        """Withdraw what stands on the FHIR server: only a version that is ours (connectors.fhir.withdrawal).
+        """Withdraw what stands on the FHIR server: only what is ours (connectors.fhir.drafts.withdrawal).
 
         1. Where we last wrote it, else where our identifier is: an answer of the server may have been lost.
         2. Withdraw it. A server that does not answer is asked again later; a human's version stays.

@@ -6,7 +6,7 @@ import copy
 import json
 from typing import Any
 
-from connectors.fhir.dossier import Dossier
+from connectors.fhir.readers.dossier import Dossier
 
 Resource = dict[str, Any]
 

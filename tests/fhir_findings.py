@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from connectors.exchange import Coding, DraftFinding, DraftStatus, Patient, PublishedReport, WithdrawalStatus
-from connectors.fhir.codes import LOINC, RADLEX, CodeMap
+from connectors.fhir.drafts.codes import LOINC, RADLEX, CodeMap
+from connectors.fhir.drafts.observations import SNOMED
+from connectors.fhir.drafts.report import draft_bundle
+from connectors.fhir.drafts.withdrawn import withdrawal_bundle
 from connectors.fhir.identifiers import IdentifierSystems
-from connectors.fhir.observations import SNOMED
-from connectors.fhir.report import draft_bundle
-from connectors.fhir.withdrawn import withdrawal_bundle
 from connectors.pdf import report_pdf
 from tests.fhir_samples import a_draft, redone
 

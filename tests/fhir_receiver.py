@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from connectors.fhir.notifications import Notification, read_notification
+from connectors.fhir.notices.notifications import Notification, read_notification
 
 PATH = "/notify/fhir"
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from connectors.exchange import Patient, PublishedReport, SignedReport
 from connectors.fhir.client import FhirClient, reference_of, version_of
-from connectors.fhir.dossier import PATIENTS, Dossier, gather, resolve
 from connectors.fhir.elements import record
 from connectors.fhir.identifiers import IdentifierSystems, escaped, values_of
 from connectors.fhir.ours import step_of
 from connectors.fhir.outcome import Absent
-from connectors.fhir.reports import CaseKeys, has_accession, same_patient, same_study, status_of
-from connectors.fhir.signoff import read_report
-from connectors.fhir.words import moment
+from connectors.fhir.readers.dossier import PATIENTS, Dossier, gather, resolve
+from connectors.fhir.readers.reports import CaseKeys, has_accession, same_patient, same_study, status_of
+from connectors.fhir.readers.signoff import read_report
+from connectors.fhir.readers.words import moment
 
 Resource = dict[str, Any]
 

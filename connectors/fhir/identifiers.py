@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, urlencode
 from connectors.exchange import Patient
 from connectors.fhir.attachment import clean
 from connectors.fhir.elements import record, records, text, texts
-from connectors.fhir.words import exact
+from connectors.fhir.readers.words import exact
 
 IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
 DICOM_UID = "urn:dicom:uid"

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
-from connectors.fhir.wanted import BACKPORT_PROFILE, ORDERS, REPORTS, STUDIES
+from connectors.fhir.notices.wanted import BACKPORT_PROFILE, ORDERS, REPORTS, STUDIES
 from connectors.sandbox.fhir_notices import BACKPORT, Happening, notice
 from connectors.sandbox.fhir_search import Refusal, matcher
 from connectors.sandbox.fhir_store import FhirStore, Version

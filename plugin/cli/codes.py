@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from connectors.fhir.codes import LOINC, RADLEX
+from connectors.fhir.drafts.codes import LOINC, RADLEX
 from plugin.cli.output import as_json, document, table
 from plugin.cli.stored import stored
 from plugin.pipeline import codes as codes_of

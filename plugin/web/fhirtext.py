@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from connectors.errors import Malformed
-from connectors.fhir.dossier import Dossier
+from connectors.fhir.readers.dossier import Dossier
 from plugin.web.hl7text import (
     LINES,
     LONGEST,

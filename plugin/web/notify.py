@@ -9,7 +9,7 @@ from collections.abc import Callable
 from flask import Blueprint, Flask, Response, abort, request
 
 from connectors.errors import Malformed
-from connectors.fhir.notifications import MAX_NOTIFICATION_BYTES, read_notification
+from connectors.fhir.notices.notifications import MAX_NOTIFICATION_BYTES, read_notification
 from plugin.db import Database
 from plugin.notices import UnknownSubscription, take_notification
 from plugin.settings import Settings
@@ -39,7 +39,7 @@ def register(
         """Take one notification.
 
         1. Only who knows the secret is heard.
-        2. It is read as a hint (connectors.fhir.notifications).
+        2. It is read as a hint (connectors.fhir.notices.notifications).
         3. What it names is remembered in one transaction; only then is it answered.
         """
         given = request.headers.get("Authorization", "").encode()

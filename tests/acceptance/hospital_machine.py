@@ -33,8 +33,8 @@ from connectors.exchange import (
     ReportStatus,
 )
 from connectors.fhir.client import FhirClient
+from connectors.fhir.drafts.report import RADIOLOGY
 from connectors.fhir.identifiers import IDENTIFIER_TYPE, IdentifierSystems
-from connectors.fhir.report import RADIOLOGY
 from connectors.sandbox.fhir import FhirServer
 from connectors.sandbox.fhir_radiologist import signed_version
 from connectors.sandbox.ris import report_message

@@ -18,10 +18,10 @@ from connectors.errors import Malformed, Unreachable
 from connectors.exchange import DraftReport, PublishedReport, WithdrawalStatus
 from connectors.fhir.capabilities import Capabilities, of
 from connectors.fhir.client import FhirClient
-from connectors.fhir.drafts import publish
+from connectors.fhir.drafts.publish import publish
+from connectors.fhir.drafts.withdrawal import withdraw
 from connectors.fhir.identifiers import IdentifierSystems, values_of
 from connectors.fhir.ours import draft_numbers, withdrawn_numbers
-from connectors.fhir.withdrawal import withdraw
 from connectors.sandbox.fhir import FhirServer
 from connectors.sandbox.fhir_faults import Fault, FaultProxy
 from connectors.sandbox.fhir_statement import Lack

@@ -19,7 +19,7 @@ import httpx
 from connectors.exchange import Coding, DraftFinding, DraftReport
 from connectors.fhir.capabilities import Capabilities, of
 from connectors.fhir.client import JSON, FhirClient
-from connectors.fhir.drafts import publish
+from connectors.fhir.drafts.publish import publish
 from connectors.pdf import report_pdf
 from tests.benchmarks.table import Progress, Row, figure, skipped
 from tests.fhir_samples import a_draft

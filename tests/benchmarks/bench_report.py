@@ -26,7 +26,7 @@ import plugin.publishing
 from connectors.dicomweb.client import DicomwebClient
 from connectors.exchange import DraftReport, Order
 from connectors.fhir.client import FhirClient
-from connectors.fhir.report import draft_bundle
+from connectors.fhir.drafts.report import draft_bundle
 from plugin import translate
 from plugin.settings import Settings
 from plugin.tables import AuditLeaf, Case, Study

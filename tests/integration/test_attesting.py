@@ -12,7 +12,7 @@ import pytest
 
 from connectors.exchange import Practitioner, ReportStatus
 from connectors.fhir.client import version_of
-from connectors.fhir.verifier import ATTESTATION
+from connectors.fhir.drafts.verifier import ATTESTATION
 from connectors.sandbox.fhir_faults import FaultyTransport, first
 from connectors.sandbox.fhir_radiologist import sign
 from plugin.attesting import evidence_sha256

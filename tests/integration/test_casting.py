@@ -16,9 +16,9 @@ import pytest
 import sqlalchemy as sa
 
 from connectors.exchange import Order
-from connectors.fhir.cast_events import CLOSE, SELECT
+from connectors.fhir.cast.events import CLOSE, SELECT
 from connectors.fhir.client import FhirClient
-from connectors.fhir.drafts import publish
+from connectors.fhir.drafts.publish import publish
 from connectors.fhir.egress import AIAST
 from connectors.sandbox import fhir_radiologist
 from connectors.sandbox.cast_hub import CastHub

@@ -20,12 +20,12 @@ from typing import Any
 import pytest
 
 from connectors.errors import Conflict, Malformed, Rejected, Unreachable
-from connectors.fhir.cast import MAX_ENDPOINT, OFFERS, CastClient
-from connectors.fhir.cast_content import draft_content
-from connectors.fhir.cast_events import CLOSE, MAX_MESSAGE_BYTES, OPEN, SELECT, UPDATE, Event
-from connectors.fhir.cast_following import MOST_UNREADABLE, Follower
+from connectors.fhir.cast.client import MAX_ENDPOINT, OFFERS, CastClient
+from connectors.fhir.cast.content import draft_content
+from connectors.fhir.cast.events import CLOSE, MAX_MESSAGE_BYTES, OPEN, SELECT, UPDATE, Event
+from connectors.fhir.cast.following import MOST_UNREADABLE, Follower
 from connectors.fhir.client import FhirClient
-from connectors.fhir.drafts import publish
+from connectors.fhir.drafts.publish import publish
 from connectors.fhir.identifiers import IdentifierSystems
 from connectors.fhir.outcome import Absent
 from connectors.sandbox.cast_hub import CastHub
@@ -307,9 +307,7 @@ def test_a_hub_that_is_down_is_unreachable(hub: CastHub, client: CastClient) -> 
 
 def test_addresses_are_not_logged_by_the_libraries() -> None:
     """Whoever imports the client has them quiet: a request's URL may hold a topic."""
-    code = (
-        "import logging, connectors.fhir.cast; print(logging.getLogger('httpx').isEnabledFor(logging.INFO))"
-    )
+    code = "import connectors.fhir.cast.client; print(logging.getLogger('httpx').isEnabledFor(logging.INFO))"
     code = f"import logging; logging.basicConfig(level=logging.DEBUG); {code}"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "False"

@@ -18,7 +18,7 @@ from connectors.exchange import (
     SignedReport,
 )
 from connectors.fhir.client import FhirClient, version_of
-from connectors.fhir.drafts import HumanVersion, NotKept, publish
+from connectors.fhir.drafts.publish import HumanVersion, NotKept, publish
 from connectors.fhir.identifiers import IdentifierSystems, token
 from connectors.fhir.outcome import Absent
 from connectors.sandbox.fhir_faults import FaultyTransport, first

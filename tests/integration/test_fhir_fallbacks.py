@@ -10,15 +10,15 @@ import pytest
 
 from connectors.errors import Conflict, Rejected, Unreachable
 from connectors.exchange import DraftReport, PublishedReport, WithdrawalStatus
-from connectors.fhir import drafts
 from connectors.fhir.capabilities import Capabilities, of
 from connectors.fhir.client import FhirClient, Stored
-from connectors.fhir.drafts import HumanVersion, NotKept, publish
-from connectors.fhir.findings import findings_of
+from connectors.fhir.drafts import publish as drafts
+from connectors.fhir.drafts.findings import findings_of
+from connectors.fhir.drafts.publish import HumanVersion, NotKept, publish
+from connectors.fhir.drafts.withdrawal import withdraw
+from connectors.fhir.drafts.writing import Written
 from connectors.fhir.identifiers import IdentifierSystems, token
 from connectors.fhir.retrying import ONE_ATTEMPT
-from connectors.fhir.withdrawal import withdraw
-from connectors.fhir.writing import Written
 from connectors.sandbox.fhir import FhirServer
 from connectors.sandbox.fhir_faults import FaultyTransport
 from connectors.sandbox.fhir_radiologist import sign

@@ -10,9 +10,9 @@ import pytest
 
 from connectors.exchange import PublishedReport, WithdrawalStatus
 from connectors.fhir.client import FhirClient, version_of
-from connectors.fhir.drafts import publish
-from connectors.fhir.findings import findings_of
-from connectors.fhir.withdrawal import withdraw
+from connectors.fhir.drafts.findings import findings_of
+from connectors.fhir.drafts.publish import publish
+from connectors.fhir.drafts.withdrawal import withdraw
 from tests.fhir_findings import EFFUSION, FINDINGS
 from tests.fhir_samples import a_draft, fhir_url, redone
 

@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from connectors.fhir.client import FhirClient, reference_of
-from connectors.fhir.drafts import publish
+from connectors.fhir.drafts.publish import publish
+from connectors.fhir.drafts.report import report_of
 from connectors.fhir.identifiers import IdentifierSystems
-from connectors.fhir.pages import changed, look
-from connectors.fhir.report import report_of
+from connectors.fhir.readers.pages import changed, look
 from connectors.sandbox.fhir import FhirServer
 from connectors.sandbox.fhir_radiologist import sign
 from tests.fhir_samples import ROSA, WHOLE_SERVERS, a_draft, fhir_url  # noqa: F401 - a fixture

@@ -11,14 +11,14 @@ import pytest
 
 from connectors.exchange import DraftReport, OrderAction, PublishedReport, ReportStatus
 from connectors.fhir.client import FhirClient
-from connectors.fhir.dossier import Dossier, gather
-from connectors.fhir.drafts import publish
+from connectors.fhir.drafts.publish import publish
+from connectors.fhir.drafts.report import patient_of
 from connectors.fhir.identifiers import IdentifierSystems, study_identifier
-from connectors.fhir.orders import read_order
-from connectors.fhir.report import patient_of
-from connectors.fhir.signoff import read_report
-from connectors.fhir.studies import read_study
-from connectors.fhir.validation import check
+from connectors.fhir.readers.dossier import Dossier, gather
+from connectors.fhir.readers.orders import read_order
+from connectors.fhir.readers.signoff import read_report
+from connectors.fhir.readers.studies import read_study
+from connectors.fhir.readers.validation import check
 from connectors.sandbox.fhir_radiologist import sign
 from tests.fhir_samples import ROSA, SIGNER, a_draft, fhir_url, raw_put  # noqa: F401 - a fixture
 

@@ -11,9 +11,9 @@ import pytest
 
 from connectors.errors import Conflict, Rejected, Unreachable
 from connectors.fhir.client import FhirClient, version_of
+from connectors.fhir.drafts.report import draft_bundle
 from connectors.fhir.identifiers import IdentifierSystems, query, token
 from connectors.fhir.outcome import Absent
-from connectors.fhir.report import draft_bundle
 from connectors.sandbox.fhir import FhirServer
 from tests.fhir_samples import WHOLE_SERVERS, a_draft, fhir_url  # noqa: F401 - a fixture
 

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from connectors.fhir.client import FhirClient
-from connectors.fhir.notifications import Kind, gap
-from connectors.fhir.subscriptions import Standing, ensure, missed, remove, standing
-from connectors.fhir.wanted import ORDERS, REPORTS, STUDIES, TAG_SYSTEM, Wanted, subscription
+from connectors.fhir.notices.notifications import Kind, gap
+from connectors.fhir.notices.subscriptions import Standing, ensure, missed, remove, standing
+from connectors.fhir.notices.wanted import ORDERS, REPORTS, STUDIES, TAG_SYSTEM, Wanted, subscription
 from connectors.sandbox.fhir import FhirServer
 from tests.fhir_receiver import Receiver, receiver  # noqa: F401 - a fixture
 from tests.fhir_samples import whole_fhir_url  # noqa: F401 - a fixture

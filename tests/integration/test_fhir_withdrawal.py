@@ -12,10 +12,10 @@ from connectors.errors import Conflict, Rejected
 from connectors.exchange import DraftReport, PublishedReport, ReportStatus, SignedReport, WithdrawalStatus
 from connectors.fhir.attachment import presented_text
 from connectors.fhir.client import FhirClient, version_of
-from connectors.fhir.drafts import HumanVersion, NotKept, publish
+from connectors.fhir.drafts.publish import HumanVersion, NotKept, publish
+from connectors.fhir.drafts.withdrawal import withdraw
 from connectors.fhir.identifiers import IdentifierSystems
 from connectors.fhir.outcome import Absent
-from connectors.fhir.withdrawal import withdraw
 from connectors.sandbox.fhir_faults import FaultyTransport, first
 from connectors.sandbox.fhir_radiologist import sign
 from tests.fhir_samples import ROSA, SIGNER, Meddling, a_draft, fhir_url, raw_put, redone  # noqa: F401 - a fixture

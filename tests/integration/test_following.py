@@ -15,8 +15,8 @@ import pytest
 
 from connectors.exchange import Order, Practitioner, ReportStatus
 from connectors.fhir.client import FhirClient
-from connectors.fhir.subscriptions import remove, standing
-from connectors.fhir.wanted import Wanted
+from connectors.fhir.notices.subscriptions import remove, standing
+from connectors.fhir.notices.wanted import Wanted
 from connectors.sandbox import fhir_radiologist
 from connectors.sandbox.fhir import FhirServer
 from plugin.audit.verify import verify

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from connectors.exchange import Coding
-from connectors.fhir.codes import CodeMap
+from connectors.fhir.drafts.codes import CodeMap
 from connectors.sandbox.ris import order_message
 from plugin.db import Database
 from plugin.intake import Intake

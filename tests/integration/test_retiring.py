@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from connectors.exchange import OrderAction, PatientMerge, ReportStatus, WithdrawalStatus
-from connectors.fhir.withdrawn import withdrawn_report
+from connectors.fhir.drafts.withdrawn import withdrawn_report
 from connectors.sandbox.fhir_faults import FaultyTransport
 from connectors.sandbox.fhir_radiologist import sign
 from plugin.cases import CaseState

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from connectors.exchange import Coding
-from connectors.fhir.codes import COLUMNS, CodeMap
+from connectors.fhir.drafts.codes import COLUMNS, CodeMap
 from connectors.sandbox.ris import order_message
 from plugin.db import Database, now
 from plugin.doctor import RECENT_DAYS, examine

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.errors import Rejected
-from connectors.fhir.cast import CastClient
+from connectors.fhir.cast.client import CastClient
 from connectors.fhir.egress import AIAST, ForbiddenStatus, check_content
 
 Bundle = dict[str, Any]

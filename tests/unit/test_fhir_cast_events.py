@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.errors import Malformed
-from connectors.fhir.cast_events import (
+from connectors.fhir.cast.events import (
     MAX_CONTEXT,
     MAX_ENTRIES,
     MAX_ID,

@@ -9,8 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.exchange import Coding
-from connectors.fhir import codes
-from connectors.fhir.codes import COLUMNS, CodeMap, UnreadableCodes, code_of, is_loinc, is_radlex, read_codes
+from connectors.fhir.drafts import codes
+from connectors.fhir.drafts.codes import (
+    COLUMNS,
+    CodeMap,
+    UnreadableCodes,
+    code_of,
+    is_loinc,
+    is_radlex,
+    read_codes,
+)
 from tests.fhir_findings import CODES, LOCAL
 
 HEADER = ",".join(COLUMNS)

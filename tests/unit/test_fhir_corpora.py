@@ -11,11 +11,11 @@ import pytest
 
 from connectors.errors import Malformed
 from connectors.exchange import Coding, Patient, Practitioner, ReportStatus
-from connectors.fhir.dossier import Dossier
 from connectors.fhir.identifiers import IdentifierSystems
-from connectors.fhir.orders import read_order
-from connectors.fhir.signoff import read_report
-from connectors.fhir.validation import check
+from connectors.fhir.readers.dossier import Dossier
+from connectors.fhir.readers.orders import read_order
+from connectors.fhir.readers.signoff import read_report
+from connectors.fhir.readers.validation import check
 
 BASE = "http://fhir.test/r4"
 SYSTEMS = IdentifierSystems(patient="http://example.org/patient/identifiers")

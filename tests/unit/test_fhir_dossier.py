@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from connectors.errors import Malformed, Rejected, Unreachable
 from connectors.exchange import PublishedReport
-from connectors.fhir import dossier as dossiers
 from connectors.fhir.client import FhirClient
-from connectors.fhir.dossier import (
+from connectors.fhir.outcome import Absent
+from connectors.fhir.readers import dossier as dossiers
+from connectors.fhir.readers.dossier import (
     MAX_CONTAINED,
     MAX_DOSSIER_BYTES,
     MAX_NAMED,
@@ -24,7 +25,6 @@ from connectors.fhir.dossier import (
     gather,
     resolve,
 )
-from connectors.fhir.outcome import Absent
 from tests.fhir_dossiers import BASE, DOCTOR, ENCOUNTER, PATIENT, REPORT, REQUEST, STANDING, STUDY
 
 Resource = dict[str, Any]

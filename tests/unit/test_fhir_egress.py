@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from connectors.errors import Rejected
 from connectors.exchange import ReportStatus, WithdrawalStatus
 from connectors.fhir.client import FhirClient
+from connectors.fhir.drafts.report import draft_bundle
 from connectors.fhir.egress import AIAST, CLOSING_STATUSES, ForbiddenStatus, check_egress
-from connectors.fhir.report import draft_bundle
 from tests.fhir_samples import a_draft
 
 FORBIDDEN = [status.value for status in ReportStatus if status.value not in {"preliminary", "partial"}]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.errors import Malformed
-from connectors.fhir.notifications import (
+from connectors.fhir.notices.notifications import (
     MAX_EVENTS,
     MAX_NOTIFICATION_BYTES,
     MAX_REFERENCES,

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from connectors.errors import Rejected
 from connectors.exchange import DraftFinding, DraftStatus, WithdrawalStatus
-from connectors.fhir.egress import ForbiddenStatus, check_egress
-from connectors.fhir.observations import (
+from connectors.fhir.drafts.observations import (
     ABSENT,
     MAX_RESULTS,
     PRESENT,
@@ -23,7 +22,8 @@ from connectors.fhir.observations import (
     observations_of,
     retirement,
 )
-from connectors.fhir.report import draft_bundle
+from connectors.fhir.drafts.report import draft_bundle
+from connectors.fhir.egress import ForbiddenStatus, check_egress
 from tests.fhir_findings import EFFUSION, FINDINGS, NO_CARDIOMEGALY, SYSTEMS, UNCODED, again, first, standing
 from tests.fhir_samples import a_draft
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from connectors.errors import Malformed
 from connectors.exchange import Coding, Order, OrderAction, Patient, Practitioner
-from connectors.fhir import report
+from connectors.fhir.drafts import report
 from connectors.fhir.identifiers import IdentifierSystems
-from connectors.fhir.orders import INTENTS, read_order
+from connectors.fhir.readers.orders import INTENTS, read_order
 from tests.fhir_dossiers import DOCTOR, REQUEST, dossier, misshapen
 
 SYSTEMS = IdentifierSystems()

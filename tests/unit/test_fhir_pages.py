@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from connectors.errors import Malformed, Rejected
 from connectors.fhir.client import FhirClient
 from connectors.fhir.identifiers import IdentifierSystems
-from connectors.fhir.pages import AT_ONCE, EARLIEST, MAX_REFUSALS, Sighting, changed, look
+from connectors.fhir.readers.pages import AT_ONCE, EARLIEST, MAX_REFUSALS, Sighting, changed, look
 
 BASE = "http://fhir.test/r4"
 SYSTEMS = IdentifierSystems()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.exchange import Patient
-from connectors.fhir import report
+from connectors.fhir.drafts import report
 from connectors.fhir.identifiers import MAX_SYSTEM, IdentifierSystems, patient_of
 from tests.fhir_samples import a_draft
 

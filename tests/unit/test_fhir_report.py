@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from connectors.errors import Rejected
 from connectors.exchange import Coding, DraftReport, DraftStatus, Patient, Practitioner, PublishedReport
 from connectors.fhir.attachment import MAX_TEXT_BYTES, plain, presented_text
-from connectors.fhir.codes import code_of
+from connectors.fhir.drafts.codes import code_of
+from connectors.fhir.drafts.report import draft_bundle
 from connectors.fhir.identifiers import IdentifierSystems, token
 from connectors.fhir.ours import draft_numbers
-from connectors.fhir.report import draft_bundle
 from connectors.sandbox.fhir_search import tokens
 from tests.fhir_samples import a_draft, redone
 

@@ -10,9 +10,9 @@ import pytest
 
 from connectors.exchange import Patient, WithdrawalStatus
 from connectors.fhir.attachment import plain, presented_text
+from connectors.fhir.drafts.report import draft_bundle
 from connectors.fhir.identifiers import IdentifierSystems
 from connectors.fhir.ours import draft_numbers, withdrawn_numbers
-from connectors.fhir.report import draft_bundle
 from connectors.pdf import report_pdf
 from tests.fhir_findings import CODES, LOCAL, first, standing, withdrawn
 from tests.fhir_samples import a_draft

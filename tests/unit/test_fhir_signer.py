@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from connectors.errors import ExchangeError
 from connectors.exchange import Patient, Practitioner, PublishedReport
 from connectors.fhir.client import FhirClient
-from connectors.fhir.dossier import gather
-from connectors.fhir.persons import signer_of
+from connectors.fhir.readers.dossier import gather
+from connectors.fhir.readers.persons import signer_of
 from tests.fhir_signoff import read_signoff
 
 BASE = "http://fhir.test/r4"

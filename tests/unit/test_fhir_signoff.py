@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from connectors.errors import Malformed
 from connectors.exchange import DraftStatus, ReportDocument, ReportStatus, SignedReport, WithdrawalStatus
-from connectors.fhir.dossier import Dossier
+from connectors.fhir.drafts.report import report_of
+from connectors.fhir.drafts.withdrawn import withdrawn_report
 from connectors.fhir.identifiers import IdentifierSystems
-from connectors.fhir.report import report_of
-from connectors.fhir.signoff import read_report, read_reports
-from connectors.fhir.withdrawn import withdrawn_report
+from connectors.fhir.readers.dossier import Dossier
+from connectors.fhir.readers.signoff import read_report, read_reports
 from tests.fhir_dossiers import BASE, REPORT, dossier, misshapen
 from tests.fhir_samples import a_draft
 from tests.unit.test_fhir_orders import JUNK

@@ -9,9 +9,9 @@ import pytest
 
 from connectors.exchange import Patient
 from connectors.fhir.client import FhirClient
+from connectors.fhir.drafts.standing import look
 from connectors.fhir.identifiers import IdentifierSystems, study_identifier
-from connectors.fhir.reports import CaseKeys
-from connectors.fhir.standing import look
+from connectors.fhir.readers.reports import CaseKeys
 
 UID, OTHER = "1.2.826.0.1.3680043.8.498.1", "1.2.826.0.1.3680043.8.498.2"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from connectors.errors import Malformed
 from connectors.exchange import StudyRef
 from connectors.fhir.identifiers import IdentifierSystems
-from connectors.fhir.studies import MAX_INSTANCES, read_study
+from connectors.fhir.readers.studies import MAX_INSTANCES, read_study
 from tests.fhir_dossiers import PATIENT, STUDY, dossier, misshapen
 from tests.unit.test_fhir_orders import JUNK
 

@@ -15,9 +15,9 @@ from fhir.resources.subscription import Subscription as SubscriptionR5
 from connectors.errors import Conflict, Malformed, Rejected, Unreachable
 from connectors.fhir.client import FhirClient
 from connectors.fhir.egress import check_egress
-from connectors.fhir.notifications import MAX_EVENTS
-from connectors.fhir.subscriptions import ensure, missed, remove, standing
-from connectors.fhir.wanted import BACKPORT, BACKPORT_PROFILE, REPORTS, differs, is_ours, subscription
+from connectors.fhir.notices.notifications import MAX_EVENTS
+from connectors.fhir.notices.subscriptions import ensure, missed, remove, standing
+from connectors.fhir.notices.wanted import BACKPORT, BACKPORT_PROFILE, REPORTS, differs, is_ours, subscription
 
 BASE = "http://fhir.test/r4"
 ASKED: dict[str, Any] = {"endpoint": "https://prelim.example/notify/fhir", "secret": "s3cret"}

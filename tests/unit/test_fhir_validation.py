@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 
 from connectors.errors import Malformed
-from connectors.fhir import validation
-from connectors.fhir.validation import MAX_DEPTH, MAX_PLACES, check
+from connectors.fhir.readers import validation
+from connectors.fhir.readers.validation import MAX_DEPTH, MAX_PLACES, check
 from tests.fhir_dossiers import PATIENT, REPORT, REQUEST, STANDING
 from tests.unit.test_fhir_orders import JUNK
 

@@ -13,9 +13,9 @@ from fhir.resources.R4B.provenance import Provenance
 
 from connectors.exchange import Practitioner, PublishedReport
 from connectors.fhir.client import FhirClient
+from connectors.fhir.drafts.verifier import ATTESTATION, attestation, signer_reference
 from connectors.fhir.egress import check_egress
 from connectors.fhir.identifiers import IdentifierSystems
-from connectors.fhir.verifier import ATTESTATION, attestation, signer_reference
 
 BASE = "http://fhir.example/fhir"
 AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from connectors.errors import Rejected
 from connectors.exchange import DraftStatus, PublishedReport, ReportStatus, WithdrawalStatus
 from connectors.fhir.attachment import plain, presented_text
+from connectors.fhir.drafts.report import draft_bundle
+from connectors.fhir.drafts.withdrawn import sentence_of, withdrawal_bundle, withdrawn_report
 from connectors.fhir.egress import ForbiddenStatus, check_egress
 from connectors.fhir.identifiers import IdentifierSystems
 from connectors.fhir.ours import draft_numbers, step_of, withdrawn_numbers
-from connectors.fhir.report import draft_bundle
-from connectors.fhir.withdrawn import sentence_of, withdrawal_bundle, withdrawn_report
 from tests.fhir_samples import a_draft, redone
 
 SYSTEMS = IdentifierSystems()

@@ -169,7 +169,7 @@ def test_connectors_and_plugin_import_without_torch() -> None:
     ("file", "text"),
     [
         ("connectors/hl7/orders.py", "from plugin import cases"),
-        ("connectors/fhir/report.py", "import model.study"),
+        ("connectors/fhir/drafts/report.py", "import model.study"),
         ("connectors/mllp.py", "def f():\n    import plugin.db"),
         ("connectors/hl7/deep.py", "from ...plugin import cases"),
         ("model/drafter.py", "from connectors.exchange import Order"),
@@ -191,7 +191,7 @@ def test_the_checker_sees_a_forbidden_import(tmp_path: Path, file: str, text: st
     [
         ("plugin/pipeline.py", "from connectors import exchange\nfrom model.study import Draft"),
         ("training/finetune.py", "from model import prompts"),
-        ("connectors/fhir/report.py", "from ..exchange import DraftReport\nfrom . import client"),
+        ("connectors/fhir/drafts/report.py", "from ..exchange import DraftReport\nfrom . import client"),
         ("migrations/env.py", "from plugin.db import metadata"),
         ("migrations/env.py", "from plugin import db"),
         ("model/vision.py", "import torch"),

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.exchange import DraftStatus
-from connectors.fhir.observations import PRESENT, SIDES
-from connectors.fhir.report import draft_bundle
+from connectors.fhir.drafts.observations import PRESENT, SIDES
+from connectors.fhir.drafts.report import draft_bundle
 from model.claims import Claim, claims_of
 from model.facts import BY_NAME, CATALOGUE, LEFT, RIGHT, Finding
 from model.sections import COMPARISON, FINDINGS, IMPRESSION

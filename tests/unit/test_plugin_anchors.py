@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from connectors.exchange import Order
-from connectors.fhir.cast_events import Anchor
+from connectors.fhir.cast.events import Anchor
 from connectors.fhir.identifiers import IdentifierSystems
 from plugin.anchors import case_of, case_of_draft
 from plugin.cases import CaseState

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.fhir.dossier import Dossier
+from connectors.fhir.readers.dossier import Dossier
 from plugin.answering import answers_to
 from plugin.fetched import ACTOR, FHIR_RULES, READERS, read_fetched
 from plugin.incoming import Arrival, Incoming

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from connectors.errors import Rejected, Unreachable
 from connectors.exchange import Patient, ReportStatus
-from connectors.fhir.dossier import gather
+from connectors.fhir.readers.dossier import gather
 from connectors.sandbox.fhir_statement import Lack
 from plugin.cases import CaseState
 from plugin.casework import move

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from connectors.errors import Unreachable
 from connectors.exchange import ReportStatus
 from connectors.fhir.client import FhirClient
+from connectors.fhir.drafts.report import RADIOLOGY
 from connectors.fhir.identifiers import IDENTIFIER_TYPE, IdentifierSystems
-from connectors.fhir.report import RADIOLOGY
 from connectors.fhir.retrying import ONE_ATTEMPT
 from connectors.sandbox.fhir import FhirServer
 from connectors.sandbox.fhir_radiologist import signed_version

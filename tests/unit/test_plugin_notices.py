@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.fhir.notifications import Event, Kind, Notification
+from connectors.fhir.notices.notifications import Event, Kind, Notification
 from plugin.db import Database
 from plugin.notices import EVENTS, UnknownSubscription, notice, standing_cursor, take_notification
 from plugin.tables import Cursor, FhirNotice

@@ -122,7 +122,7 @@ def test_only_the_first_pass_asks_for_everything(site: Followed) -> None:
 
 def look_with(asked: list[datetime | None]) -> Any:
     """The real look, of which the moments are kept."""
-    from connectors.fhir.pages import look
+    from connectors.fhir.readers.pages import look
 
     def looked(*given: Any, **more: Any) -> Any:
         asked.append(more.get("since"))

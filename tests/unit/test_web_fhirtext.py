@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.fhir.dossier import Dossier
+from connectors.fhir.readers.dossier import Dossier
 from plugin.web.fhirtext import BEFORE, NAMED, REST, TAKEN, TOO_DEEP, shown_resource
 from plugin.web.hl7text import LINES, LONGEST, VALUES, Shown
 from tests.fhir_dossiers import REPORT, dossier

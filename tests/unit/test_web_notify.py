@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from werkzeug.test import TestResponse
 
-from connectors.fhir.notifications import MAX_NOTIFICATION_BYTES
+from connectors.fhir.notices.notifications import MAX_NOTIFICATION_BYTES
 from plugin.settings import SettingError
 from plugin.tables import FhirNotice
 from plugin.web.app import FORM_BYTES, create_app

@@ -10,18 +10,18 @@ from connectors.errors import Conflict
 from connectors.exchange import PublishedReport, ReportStatus, WithdrawalStatus
 from connectors.fhir.capabilities import Capabilities
 from connectors.fhir.client import FhirClient, version_of
-from connectors.fhir.drafts import HumanVersion, NotKept, check_replaced, follows
+from connectors.fhir.drafts.findings import findings_of
+from connectors.fhir.drafts.observations import retirement
+from connectors.fhir.drafts.publish import HumanVersion, NotKept, check_replaced, follows
+from connectors.fhir.drafts.standing import published_at
+from connectors.fhir.drafts.traces import once
+from connectors.fhir.drafts.withdrawn import sentence_of, withdrawal_bundle, withdrawal_provenance
+from connectors.fhir.drafts.writing import Doubtful, in_doubt, write
 from connectors.fhir.egress import labelled, withdrawal_status
-from connectors.fhir.findings import findings_of
 from connectors.fhir.identifiers import IdentifierSystems, values_of
-from connectors.fhir.observations import retirement
 from connectors.fhir.ours import draft_numbers, withdrawn_numbers
 from connectors.fhir.outcome import Absent
-from connectors.fhir.reports import status_of
-from connectors.fhir.standing import published_at
-from connectors.fhir.traces import once
-from connectors.fhir.withdrawn import sentence_of, withdrawal_bundle, withdrawal_provenance
-from connectors.fhir.writing import Doubtful, in_doubt, write
+from connectors.fhir.readers.reports import status_of
 
 Resource = dict[str, Any]
 

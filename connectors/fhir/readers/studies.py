@@ -8,11 +8,11 @@ from typing import Any
 
 from connectors.errors import Malformed
 from connectors.exchange import StudyRef
-from connectors.fhir.dossier import Dossier
 from connectors.fhir.elements import records, text
 from connectors.fhir.identifiers import IdentifierSystems
-from connectors.fhir.keys import accessions, study_uid, subject
-from connectors.fhir.words import codings, concepts, line
+from connectors.fhir.readers.dossier import Dossier
+from connectors.fhir.readers.keys import accessions, study_uid, subject
+from connectors.fhir.readers.words import codings, concepts, line
 
 Resource = dict[str, Any]
 

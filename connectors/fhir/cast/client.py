@@ -22,7 +22,7 @@ from urllib.parse import quote
 import httpx
 
 from connectors.errors import Conflict, ExchangeError, Malformed, Rejected, Unreachable
-from connectors.fhir.cast_events import (
+from connectors.fhir.cast.events import (
     EVENTS,
     MAX_MESSAGE_BYTES,
     UPDATE,

@@ -7,10 +7,10 @@ from typing import Any
 
 from connectors.exchange import PublishedReport
 from connectors.fhir.client import FhirClient, reference_of, version_of
+from connectors.fhir.drafts.writing import place_of
 from connectors.fhir.identifiers import IdentifierSystems, escaped, values_of
 from connectors.fhir.ours import withdrawn_numbers
-from connectors.fhir.reports import CaseKeys, has_accession, same_patient, same_study, status_of
-from connectors.fhir.writing import place_of
+from connectors.fhir.readers.reports import CaseKeys, has_accession, same_patient, same_study, status_of
 
 Resource = dict[str, Any]
 

@@ -16,14 +16,11 @@ from collections.abc import Sequence
 from connectors.errors import Rejected
 from connectors.exchange import DraftReport, PublishedReport, WithdrawalStatus
 from connectors.fhir.attachment import HTML, PDF, clean, form_of, narrative, page
-from connectors.fhir.authorship import device_of, provenance_of
-from connectors.fhir.codes import CodeMap, code_of
-from connectors.fhir.egress import AIAST, draft_status
-from connectors.fhir.identifiers import IdentifierSystems, study_identifier
-from connectors.fhir.observations import concept_of, observations_of, retirement
-from connectors.fhir.ours import version_tag
-from connectors.fhir.request import request_of
-from connectors.fhir.resources import (
+from connectors.fhir.drafts.authorship import device_of, provenance_of
+from connectors.fhir.drafts.codes import CodeMap, code_of
+from connectors.fhir.drafts.observations import concept_of, observations_of, retirement
+from connectors.fhir.drafts.request import request_of
+from connectors.fhir.drafts.resources import (
     DATA_ABSENT,
     Resource,
     created_once,
@@ -35,6 +32,9 @@ from connectors.fhir.resources import (
     typed_identifier,
     validated,
 )
+from connectors.fhir.egress import AIAST, draft_status
+from connectors.fhir.identifiers import IdentifierSystems, study_identifier
+from connectors.fhir.ours import version_tag
 
 RADIOLOGY = {
     "system": "http://terminology.hl7.org/CodeSystem/v2-0074",

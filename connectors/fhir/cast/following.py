@@ -16,8 +16,8 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from connectors.errors import ExchangeError, Malformed, Rejected, Unreachable
-from connectors.fhir.cast import LEASE_SECONDS, CastClient, open_socket
-from connectors.fhir.cast_events import (
+from connectors.fhir.cast.client import LEASE_SECONDS, CastClient, open_socket
+from connectors.fhir.cast.events import (
     EVENTS,
     MAX_MESSAGE_BYTES,
     Confirmed,

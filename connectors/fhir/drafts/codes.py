@@ -17,7 +17,7 @@ from urllib.parse import quote
 from connectors.errors import Malformed
 from connectors.exchange import Coding
 from connectors.fhir.attachment import clean
-from connectors.fhir.resources import filled
+from connectors.fhir.drafts.resources import filled
 
 Resource = dict[str, Any]
 

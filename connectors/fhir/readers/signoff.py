@@ -17,18 +17,18 @@ from connectors.errors import Malformed
 from connectors.exchange import ReportDocument, SignedReport
 from connectors.fhir.attachment import HTML_TYPES, PLAIN_TYPES, clean, presented, presented_text
 from connectors.fhir.client import version_of
-from connectors.fhir.dossier import Dossier
 from connectors.fhir.elements import record, records, text
 from connectors.fhir.identifiers import IdentifierSystems, types_of, values_of
-from connectors.fhir.keys import accessions, identifiers_of, studies, subject
 from connectors.fhir.ours import step_of
-from connectors.fhir.persons import signer_of
-from connectors.fhir.reports import (
+from connectors.fhir.readers.dossier import Dossier
+from connectors.fhir.readers.keys import accessions, identifiers_of, studies, subject
+from connectors.fhir.readers.persons import signer_of
+from connectors.fhir.readers.reports import (
     ACCESSION_TYPES,
     accessions_of,
     status_of,
 )
-from connectors.fhir.words import exact, moment
+from connectors.fhir.readers.words import exact, moment
 
 Resource = dict[str, Any]
 

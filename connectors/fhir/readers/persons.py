@@ -6,9 +6,9 @@ from typing import Any
 
 from connectors.exchange import Practitioner
 from connectors.fhir.attachment import clean
-from connectors.fhir.dossier import PERSONS, Dossier, references, resolve
 from connectors.fhir.elements import record, records, text, texts
-from connectors.fhir.words import concept_words, exact
+from connectors.fhir.readers.dossier import PERSONS, Dossier, references, resolve
+from connectors.fhir.readers.words import concept_words, exact
 
 Resource = dict[str, Any]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from connectors.exchange import DraftReport
+from connectors.fhir.drafts.resources import Resource, typed_identifier
 from connectors.fhir.identifiers import IdentifierSystems
-from connectors.fhir.resources import Resource, typed_identifier
 
 _PLACE = re.compile(r"ServiceRequest/[A-Za-z0-9\-.]{1,64}")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from connectors.errors import Malformed
 from connectors.fhir.elements import record, records, text
-from connectors.fhir.subscription_status import StatusTold
+from connectors.fhir.notices.status import StatusTold
 
 Resource = dict[str, Any]
 

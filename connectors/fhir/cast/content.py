@@ -6,8 +6,8 @@ from typing import Any
 
 from connectors.errors import Rejected
 from connectors.exchange import DraftReport, PublishedReport
-from connectors.fhir.authorship import device_of
 from connectors.fhir.client import FhirClient, reference_of, version_of
+from connectors.fhir.drafts.authorship import device_of
 from connectors.fhir.egress import check_content, labelled
 from connectors.fhir.elements import record, records, text
 from connectors.fhir.identifiers import IdentifierSystems, token, values_of

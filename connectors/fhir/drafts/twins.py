@@ -9,11 +9,11 @@ from connectors.errors import Conflict
 from connectors.exchange import WithdrawalStatus
 from connectors.fhir.capabilities import Capabilities
 from connectors.fhir.client import FhirClient
+from connectors.fhir.drafts.standing import published_at
+from connectors.fhir.drafts.withdrawn import withdrawal_bundle
+from connectors.fhir.drafts.writing import write
 from connectors.fhir.identifiers import IdentifierSystems
 from connectors.fhir.ours import step_of, withdrawn_numbers
-from connectors.fhir.standing import published_at
-from connectors.fhir.withdrawn import withdrawal_bundle
-from connectors.fhir.writing import write
 
 Resource = dict[str, Any]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from connectors.errors import Malformed
 from connectors.exchange import Coding, Order, OrderAction
-from connectors.fhir.codes import CODE_SYSTEMS
-from connectors.fhir.dossier import CONDITIONS, ENCOUNTERS, Dossier, references, resolve
+from connectors.fhir.drafts.codes import CODE_SYSTEMS
 from connectors.fhir.elements import record, records, text
 from connectors.fhir.identifiers import IdentifierSystems, types_of
-from connectors.fhir.keys import (
+from connectors.fhir.readers.dossier import CONDITIONS, ENCOUNTERS, Dossier, references, resolve
+from connectors.fhir.readers.keys import (
     ACCESSION,
     FILLER,
     PLACER,
@@ -22,8 +22,8 @@ from connectors.fhir.keys import (
     study_uid,
     typed,
 )
-from connectors.fhir.persons import person_of
-from connectors.fhir.words import (
+from connectors.fhir.readers.persons import person_of
+from connectors.fhir.readers.words import (
     DICOM,
     SNOMED,
     codings,

@@ -8,10 +8,10 @@ from typing import Any
 from connectors.dicomweb.uids import checked_uid
 from connectors.errors import Malformed
 from connectors.exchange import Patient
-from connectors.fhir.dossier import PATIENTS, REQUESTS, STUDIES, Dossier, references, resolve
 from connectors.fhir.elements import record, records, text
 from connectors.fhir.identifiers import DICOM_UID, IdentifierSystems, patient_of, types_of
-from connectors.fhir.words import exact
+from connectors.fhir.readers.dossier import PATIENTS, REQUESTS, STUDIES, Dossier, references, resolve
+from connectors.fhir.readers.words import exact
 
 Resource = dict[str, Any]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from connectors.fhir.client import FhirClient, reference_of
-from connectors.fhir.observations import finding_references
-from connectors.fhir.resources import Resource
+from connectors.fhir.drafts.observations import finding_references
+from connectors.fhir.drafts.resources import Resource
 
 
 def findings_of(client: FhirClient, report: Resource) -> list[Resource]:

@@ -15,7 +15,7 @@ from connectors.errors import Malformed, Rejected
 from connectors.fhir.client import FhirClient, reference_of, version_of
 from connectors.fhir.elements import record, records, text
 from connectors.fhir.identifiers import IdentifierSystems, escaped, types_of, values_of
-from connectors.fhir.reports import ACCESSION_TYPES, accessions_of
+from connectors.fhir.readers.reports import ACCESSION_TYPES, accessions_of
 
 Resource = dict[str, Any]
 

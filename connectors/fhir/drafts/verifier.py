@@ -12,11 +12,11 @@ from typing import Any
 from connectors.errors import Malformed, Rejected
 from connectors.exchange import Practitioner, PublishedReport
 from connectors.fhir.attachment import clean
-from connectors.fhir.authorship import PARTICIPANT_TYPE
 from connectors.fhir.client import FhirClient, reference_of
+from connectors.fhir.drafts.authorship import PARTICIPANT_TYPE
+from connectors.fhir.drafts.resources import instant
 from connectors.fhir.elements import record, records, text, texts
 from connectors.fhir.identifiers import IdentifierSystems, values_of
-from connectors.fhir.resources import instant
 
 Resource = dict[str, Any]
 

@@ -15,8 +15,8 @@ from connectors.errors import Conflict, Rejected
 from connectors.fhir.client import FhirClient, reference_of, version_of
 from connectors.fhir.elements import records, text, texts
 from connectors.fhir.identifiers import token
-from connectors.fhir.notifications import MAX_EVENTS, Notification, read_answer
-from connectors.fhir.wanted import (
+from connectors.fhir.notices.notifications import MAX_EVENTS, Notification, read_answer
+from connectors.fhir.notices.wanted import (
     BACKPORT,
     BACKPORT_PROFILE,
     Wanted,

@@ -9,19 +9,19 @@ from connectors.errors import Conflict, Rejected
 from connectors.exchange import DraftReport, DraftStatus, PublishedReport, ReportStatus
 from connectors.fhir.capabilities import Capabilities
 from connectors.fhir.client import FhirClient, reference_of, version_of
-from connectors.fhir.codes import CodeMap
+from connectors.fhir.drafts.codes import CodeMap
+from connectors.fhir.drafts.findings import findings_of
+from connectors.fhir.drafts.report import draft_bundle
+from connectors.fhir.drafts.standing import Standing, look, published_at
+from connectors.fhir.drafts.traces import once
+from connectors.fhir.drafts.twins import retire
+from connectors.fhir.drafts.writing import Doubtful, Written, goes_at_once, in_doubt, write
 from connectors.fhir.egress import labelled
 from connectors.fhir.elements import record, records, text
-from connectors.fhir.findings import findings_of
 from connectors.fhir.identifiers import IdentifierSystems, query, values_of
 from connectors.fhir.ours import draft_numbers, step_of, withdrawn_numbers
 from connectors.fhir.outcome import Absent
-from connectors.fhir.report import draft_bundle
-from connectors.fhir.reports import CaseKeys, same_patient, status_of
-from connectors.fhir.standing import Standing, look, published_at
-from connectors.fhir.traces import once
-from connectors.fhir.twins import retire
-from connectors.fhir.writing import Doubtful, Written, goes_at_once, in_doubt, write
+from connectors.fhir.readers.reports import CaseKeys, same_patient, status_of
 
 Resource = dict[str, Any]
 

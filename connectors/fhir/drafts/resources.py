@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from connectors.errors import Rejected
 from connectors.exchange import DraftReport
 from connectors.fhir.attachment import clean
+from connectors.fhir.grammar import is_plainly_valid
 from connectors.fhir.identifiers import IDENTIFIER_TYPE, IdentifierSystems, query
 
 Resource = dict[str, Any]
@@ -71,6 +72,8 @@ def encounter_of(draft: DraftReport, systems: IdentifierSystems) -> Resource | N
 
 def validated(bundle: Resource) -> Resource:
     """The Bundle, once FHIR R4 can hold it. Raises Rejected, naming places and no values, when it cannot."""
+    if is_plainly_valid(bundle):
+        return bundle
     try:
         Bundle.model_validate(bundle)
     except ValidationError as error:

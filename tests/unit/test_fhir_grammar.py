@@ -34,42 +34,46 @@ FINDINGS = (
 DRAFT = a_draft(findings=FINDINGS, studied_on=date(2026, 2, 28), visit_number="V-1")
 BUNDLE = draft_bundle(DRAFT, pdf=b"%PDF-1.7 short")
 
-LEAVES = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-(2**40), 2**40),
-    st.floats(),
-    st.text(max_size=8),
-    st.sampled_from(
-        [
-            "",
-            " ",
-            "a b",
-            "a  b",
-            " a",
-            "a\n",
-            "\n",
-            "\u00a0",
-            "\u2028",
-            "\x85",
-            "\x1c",
-            "\u3000x",
-            "final",
-            "2026-02-30",
-            "2026-02-28",
-            "0000-01-01",
-            "2026-03-04T25:00:00.000Z",
-            "2026-03-04T05:06:07.000Z",
-            "2026-03-04T05:06:60.000Z",
-            "2026-03-04T05:06:07.000Z\n",
-            "YQ==",
-            "YQ=",
-            "YQ",
-            "____",
-        ]
-    ),
-    st.sampled_from([[], {}, [None], [{}], [""], {"text": ""}, {"coding": []}, {"extension": []}]),
-)
+ODD: list[Any] = [
+    "",
+    " ",
+    "a b",
+    "a  b",
+    " a",
+    "a\n",
+    "\n",
+    "\u00a0",
+    "\u2028",
+    "\x85",
+    "\x1c",
+    "\u3000x",
+    "final",
+    "2026-02-30",
+    "2026-02-28",
+    "0000-01-01",
+    "2026-03-04T25:00:00.000Z",
+    "2026-03-04T05:06:07.000Z",
+    "2026-03-04T05:06:60.000Z",
+    "2026-03-04T05:06:07.000Z\n",
+    "YQ==",
+    "YQ=",
+    "YQ",
+    "____",
+    None,
+    True,
+    -1,
+    1.5,
+    [],
+    {},
+    [None],
+    [{}],
+    [""],
+    {"text": ""},
+    {"coding": []},
+    {"extension": []},
+]
+"""Values that are right in some places and wrong in others."""
+LEAVES = st.one_of(st.sampled_from(ODD), st.integers(-(2**40), 2**40), st.floats(), st.text(max_size=8))
 
 
 def places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -90,7 +94,26 @@ def holds(bundle: dict[str, Any]) -> bool:
 PLACES = places(BUNDLE)
 
 
-@settings(max_examples=1500)
+@pytest.mark.parametrize("odd", ODD, ids=ascii)
+def test_odd_value_in_any_place_is_taken_only_where_it_is_valid(odd: object) -> None:
+    """Every place of a Bundle in turn holds it, or, where odd is None, nothing."""
+    bundle = copy.deepcopy(BUNDLE)
+    for path in PLACES:
+        node: Any = bundle
+        for step in path[:-1]:
+            node = node[step]
+        before = copy.copy(node)
+        if odd is None:
+            del node[path[-1]]
+        else:
+            node[path[-1]] = odd
+        assert not is_plainly_valid(bundle) or holds(bundle), path
+        node.clear()
+        node.update(before) if isinstance(node, dict) else node.extend(before)
+    assert bundle == BUNDLE
+
+
+@settings(max_examples=500)
 @given(
     st.lists(
         st.tuples(st.sampled_from(PLACES), st.sampled_from(["put", "drop", "add", "copy"]), LEAVES),

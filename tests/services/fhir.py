@@ -72,7 +72,7 @@ def start(folder: Path) -> tuple[int, dict[str, str], Path]:
     """Start the server. Gives its process id, what to write down, and its log."""
     port = free_port()
     log = folder / "hapi.log"
-    process = launch(command(folder / "target", "prelim.hapi.Peer", port, "768m"), log, cwd=folder)
+    process = launch(command(folder / "target", "prelim.hapi.Peer", port, "1536m"), log, cwd=folder)
     return process.pid, {"fhir": f"http://{HOST}:{port}/fhir"}, log
 
 

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from connectors.errors import Rejected
 from connectors.exchange import Coding, DraftFinding, DraftStatus, Patient, PublishedReport
-from connectors.fhir.grammar import is_plainly_valid
-from connectors.fhir.report import draft_bundle
-from connectors.fhir.resources import validated
+from connectors.fhir.drafts.grammar import is_plainly_valid
+from connectors.fhir.drafts.report import draft_bundle
+from connectors.fhir.drafts.resources import validated
 from tests.fhir_samples import a_draft
 
 FINDINGS = (

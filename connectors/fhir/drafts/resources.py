@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from connectors.errors import Rejected
 from connectors.exchange import DraftReport
 from connectors.fhir.attachment import clean
-from connectors.fhir.grammar import is_plainly_valid
+from connectors.fhir.drafts.grammar import is_plainly_valid
 from connectors.fhir.identifiers import IDENTIFIER_TYPE, IdentifierSystems, query
 
 Resource = dict[str, Any]

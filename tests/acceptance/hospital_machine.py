@@ -35,6 +35,7 @@ from connectors.exchange import (
 from connectors.fhir.client import FhirClient
 from connectors.fhir.drafts.report import RADIOLOGY
 from connectors.fhir.identifiers import IDENTIFIER_TYPE, IdentifierSystems
+from connectors.fhir.retrying import Patience
 from connectors.sandbox.fhir import FhirServer
 from connectors.sandbox.fhir_radiologist import signed_version
 from connectors.sandbox.ris import report_message
@@ -60,7 +61,7 @@ RADIOLOGY_SYSTEM = RADIOLOGY["system"]
 
 def client_of(base_url: str, network: Network) -> FhirClient:
     """Our client, on that network."""
-    return FhirClient(base_url, transport=network)
+    return FhirClient(base_url, transport=network, patience=Patience(sleep=lambda _seconds: None))
 
 
 CASES = ("ACC-A", "ACC-B", "ACC-C")

@@ -44,8 +44,10 @@ VERSIONS_AT_ONCE = 50
 """Versions of one report that are taken at once, the newest of them."""
 REPORTS, ORDERS = NAMES["reports"], NAMES["orders"]
 RADIOLOGY = {"category": "http://terminology.hl7.org/CodeSystem/v2-0074|RAD"}
-LOOKING_BACK = timedelta(days=1)
-"""A server that is already full would tell its whole past at the first start: of it, what is of one day."""
+LOOKING_BACK = {REPORTS: timedelta(0)}
+"""How far the first start of all goes back, a day unless it stands here: a server that is already full would
+tell its whole past. Reports are looked for beside the cases, of which there is none yet."""
+A_DAY = timedelta(days=1)
 OVERLAP_SECONDS = 10.0
 """Servers stamp a resource before others can see it: what changed is asked for with some overlap."""
 
@@ -150,7 +152,7 @@ class Following:
         name = f"fhir-changes:{kind}"
         with self._database.read() as session:
             cursor = session.get(Cursor, name)
-        since = datetime.fromisoformat(cursor.value) if cursor else now() - LOOKING_BACK
+        since = datetime.fromisoformat(cursor.value) if cursor else now() - LOOKING_BACK.get(kind, A_DAY)
         found, until = changed(
             self._server,
             kind,

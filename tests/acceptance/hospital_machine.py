@@ -159,7 +159,8 @@ class HospitalMachine(RuleBasedStateMachine):
 
     @initialize(trouble=SEEN_BY)
     def begin(self, trouble: list[Interruption]) -> None:
-        """Every run begins with two drafts, of which one is on its way to the server."""
+        """Every run begins with two drafts, one on its way to a server that is followed already."""
+        self.look([])
         for accession in CASES[:2]:
             self.order(accession)
             self.images(accession, 1)

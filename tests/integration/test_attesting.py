@@ -156,9 +156,7 @@ def test_a_correction_is_attested_beside_the_first(room: Room) -> None:
     )
     assert report is not None
     with room.database.write() as session:
-        row = take_report(
-            session, report, "again", "fhir-server", enqueue=room.jobs.enqueue, case_id=room.case_id
-        )
+        row = take_report(session, report, "again", "fhir-server", enqueue=room.jobs.enqueue)
     assert row is not None
     assert (row.verdict, row.status) == ("signed", "corrected")
     room.do("attest")

@@ -38,6 +38,14 @@ class AuthoredStore(FhirStore):
         self.order.append((kind, identity, version.number))
         return version
 
+    def _roll_back(self) -> None:
+        super()._roll_back()
+        while self.order and not self._stands(*self.order[-1]):
+            del self.authors[self.order.pop()]
+
+    def _stands(self, kind: str, identity: str, number: int) -> bool:
+        return len(self._versions.get((kind, identity), [])) >= number
+
 
 @dataclass
 class Interruption:

@@ -163,7 +163,7 @@ class Following:
         )
         new = [one for one in self._new(found) if kind != REPORTS or self._may_concern_us(one)]
         self._fetch_all([one.reference for one in new])
-        if until != since:
+        if cursor is None or until != since:
             with self._database.write() as session:
                 session.merge(Cursor(name=name, value=until.isoformat()))
 

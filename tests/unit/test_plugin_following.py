@@ -23,7 +23,7 @@ from plugin.following import FAILURES, Following
 from plugin.intake import UnknownMessage
 from plugin.messages import PROCESSED, REFUSED
 from plugin.notices import EVENTS
-from plugin.tables import Case, DraftRecord, FhirNotice, Message
+from plugin.tables import Case, Cursor, DraftRecord, FhirNotice, Message
 from tests.fhir_followed import SYSTEMS, Followed, followed
 from tests.site import new_order
 
@@ -588,3 +588,10 @@ def test_a_notice_of_a_type_alone_goes_since_what_changed_is_asked_for(site: Fol
     assert (site.waiting, site.case(order).state) == ([], CaseState.SIGNED)
     with site.database.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(FhirNotice)) == 0
+
+
+def test_the_first_look_is_where_the_next_one_begins(site: Followed) -> None:
+    """Nothing has changed yet: what changes while the server is away is seen all the same."""
+    site.following.round()
+    with site.database.read() as session:
+        assert session.get(Cursor, "fhir-changes:DiagnosticReport") is not None

@@ -23,7 +23,7 @@ from connectors.errors import ExchangeError, Malformed, Rejected, Unreachable
 from connectors.fhir.outcome import error_of_status
 from connectors.fhir.retrying import retry_after_seconds
 from connectors.fhir.signing_keys import KeyFolder, SigningKey
-from connectors.fhir.wire import Answer, Wire, on_loopback
+from connectors.fhir.wire import Answer, Wire, is_loopback
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_SECONDS = 180
@@ -184,7 +184,7 @@ class BackendServices:
                     "Use a key, or a way to authenticate, that the server takes."
                 )
         # A server elsewhere must not send us to a service of this machine.
-        return _checked_url(url, local=on_loopback(httpx.URL(self._base)))
+        return _checked_url(url, local=is_loopback(httpx.URL(self._base).host))
 
 
 def assertion(key: SigningKey, client_id: str, token_url: str, *, at: float) -> str:
@@ -209,7 +209,7 @@ def _checked_url(text: str, *, local: bool) -> str:
         url = httpx.URL(text)
     except httpx.InvalidURL:
         raise Rejected("Expected a token URL; came something unreadable.") from None
-    here = bool(url.host) and on_loopback(url)
+    here = bool(url.host) and is_loopback(url.host)
     safe = url.scheme == "https" or (url.scheme == "http" and here)
     if not (safe and url.host) or (here and not local) or url.userinfo or url.fragment:
         raise Rejected(

@@ -10,6 +10,10 @@ from connectors.errors import Malformed, Rejected
 
 TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")
 ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9\-.]{1,64}")
+LITERAL = re.compile(
+    r"([A-Z][A-Za-z]{1,63}/(?!\.{1,2}(?:/|$))[A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?"
+)
+"""A relative reference, with or without a version; its group is Type/id (FHIR R4 references.html#literal)."""
 
 
 class BaseUrl:

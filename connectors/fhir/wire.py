@@ -99,11 +99,9 @@ class Wire:
         return body.whole()
 
 
-def on_loopback(url: httpx.URL) -> bool:
-    """Whether a URL's host is this machine, by name or address."""
-    if url.host == "localhost":
-        return True
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its name alone: no name is looked up."""
     try:
-        return ipaddress.ip_address(url.host).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return False
+        return host == "localhost"

@@ -6,9 +6,7 @@ own host. Topics are secrets: they name a person's session, and whoever knows on
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import logging
 import socket
 import ssl
 import time
@@ -35,7 +33,9 @@ from connectors.fhir.cast.events import (
 from connectors.fhir.egress import ForbiddenStatus, check_content
 from connectors.fhir.elements import record, records, text
 from connectors.fhir.identifiers import IdentifierSystems
+from connectors.fhir.instants import instant
 from connectors.fhir.outcome import Absent, error_of_failure, error_of_status
+from connectors.fhir.wire import is_loopback
 
 SUBSCRIBER = "Prelim"
 """Our name in what a hub tells others about us."""
@@ -47,10 +47,6 @@ GOODBYE_SECONDS = 2.0
 """How long the end waits for a hub to take an unsubscription."""
 OFFERS = 5
 """How often a draft is offered while others change what is shared."""
-
-# These libraries log whole URLs at INFO, and one of ours holds a topic.
-for _name in ("httpx", "httpcore"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class CastClient:
@@ -145,7 +141,7 @@ class CastClient:
 
         Raises ForbiddenStatus for anything but a labelled draft of ours.
         """
-        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        at = instant(datetime.now(UTC))
         request = update_request(str(uuid.uuid4()), at, topic, reference, version, updates)
         content = json.dumps(request, ensure_ascii=False, allow_nan=False).encode()
         # What is checked is what leaves, not the object it was made from.
@@ -261,14 +257,6 @@ def _capped(response: httpx.Response, deadline: float, action: str) -> bytes:
         if time.monotonic() > deadline:
             raise Unreachable(f"{action}: expected the whole answer in time, came a part.")
     return bytes(received)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, by its name alone: no name is looked up."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def open_socket(endpoint: str, timeout_seconds: float) -> socket.socket:

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from connectors.exchange import DraftReport
 from connectors.fhir.attachment import clean
 from connectors.fhir.drafts.request import request_of
-from connectors.fhir.drafts.resources import Resource, instant
+from connectors.fhir.drafts.resources import Resource
 from connectors.fhir.egress import AIAST
 from connectors.fhir.identifiers import IdentifierSystems, study_identifier
+from connectors.fhir.instants import instant
 
 PARTICIPANT_TYPE = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 

@@ -19,10 +19,11 @@ from connectors.errors import Rejected
 from connectors.exchange import Coding, DraftFinding, DraftReport, WithdrawalStatus
 from connectors.fhir.attachment import clean
 from connectors.fhir.drafts.request import request_of
-from connectors.fhir.drafts.resources import Resource, effective, encounter_of, filled, instant, subject_of
+from connectors.fhir.drafts.resources import Resource, effective, encounter_of, filled, subject_of
 from connectors.fhir.egress import AIAST, labelled, withdrawal_status
 from connectors.fhir.elements import record, records, text
 from connectors.fhir.identifiers import IdentifierSystems, study_identifier, values_of
+from connectors.fhir.instants import instant
 
 SNOMED = "http://snomed.info/sct"
 PRESENT = {"system": SNOMED, "code": "52101004", "display": "Present"}

@@ -27,13 +27,13 @@ from connectors.fhir.drafts.resources import (
     effective,
     encounter_of,
     filled,
-    instant,
     subject_of,
     typed_identifier,
     validated,
 )
 from connectors.fhir.egress import AIAST, draft_status
 from connectors.fhir.identifiers import IdentifierSystems, study_identifier
+from connectors.fhir.instants import instant
 from connectors.fhir.ours import version_tag
 
 RADIOLOGY = {

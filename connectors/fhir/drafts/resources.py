@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from fhir.resources.R4B.bundle import Bundle
@@ -17,13 +16,6 @@ from connectors.fhir.identifiers import IDENTIFIER_TYPE, IdentifierSystems, quer
 Resource = dict[str, Any]
 
 DATA_ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
-
-
-def instant(moment: datetime) -> str:
-    """The moment as FHIR R4 writes an instant, in UTC. Raises Rejected for one without a zone."""
-    if moment.tzinfo is None:
-        raise Rejected("Expected times with a zone (FHIR R4 instant); came one without.")
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def effective(draft: DraftReport) -> Resource:

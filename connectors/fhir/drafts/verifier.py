@@ -14,9 +14,9 @@ from connectors.exchange import Practitioner, PublishedReport
 from connectors.fhir.attachment import clean
 from connectors.fhir.client import FhirClient, reference_of
 from connectors.fhir.drafts.authorship import PARTICIPANT_TYPE
-from connectors.fhir.drafts.resources import instant
 from connectors.fhir.elements import record, records, text, texts
 from connectors.fhir.identifiers import IdentifierSystems, values_of
+from connectors.fhir.instants import instant
 
 Resource = dict[str, Any]
 

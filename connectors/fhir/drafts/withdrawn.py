@@ -19,10 +19,11 @@ from connectors.exchange import PublishedReport, WithdrawalStatus
 from connectors.fhir.attachment import HTML, PDF, clean, form_of, narrative_under, page_under
 from connectors.fhir.drafts.authorship import PARTICIPANT_TYPE
 from connectors.fhir.drafts.observations import retirement
-from connectors.fhir.drafts.resources import Resource, instant, validated
+from connectors.fhir.drafts.resources import Resource, validated
 from connectors.fhir.egress import AIAST, labelled, withdrawal_status
 from connectors.fhir.elements import record, records, text
 from connectors.fhir.identifiers import IdentifierSystems, values_of
+from connectors.fhir.instants import instant
 from connectors.fhir.ours import step_of, version_tag
 from connectors.fhir.r5 import as_r4
 

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from connectors.errors import Malformed
+from connectors.fhir.base import LITERAL
 from connectors.fhir.elements import record, records, text
 from connectors.fhir.notices.status import StatusTold
 
@@ -25,9 +26,6 @@ MAX_EVENTS = 2000
 MAX_REFERENCES = 2000
 
 _NAME = re.compile(r"[a-z][a-z0-9\-]{0,31}")
-_REFERENCE = re.compile(
-    r"([A-Z][A-Za-z]{1,63}/(?!\.{1,2}(?:/|$))[A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?"
-)
 _CODE = re.compile(r"[A-Za-z0-9\-]{1,64}")
 _CANONICAL = re.compile(r"(?:https?://|urn:)[!-~]{1,500}")
 
@@ -175,7 +173,7 @@ class _References:
 
     def inside(self, reference: str) -> str:
         """Type/id of a reference on our own server; empty for any other."""
-        matched = _REFERENCE.fullmatch(reference.removeprefix(self._below))
+        matched = LITERAL.fullmatch(reference.removeprefix(self._below))
         return matched[1] if matched else ""
 
 
@@ -184,7 +182,7 @@ def _path(path_rest: str) -> tuple[str, str]:
     parts = path_rest.strip("/").split("/") if path_rest.strip("/") else []
     name = parts.pop(0) if parts and _NAME.fullmatch(parts[0]) else ""
     reference = "/".join(parts)
-    if reference and not (len(parts) == 2 and _REFERENCE.fullmatch(reference)):
+    if reference and not (len(parts) == 2 and LITERAL.fullmatch(reference)):
         raise Malformed("Expected /NAME, /Type/id or /NAME/Type/id after the endpoint, came another path.")
     return name, reference
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 
 from connectors.errors import ExchangeError, Malformed, Unreachable
 from connectors.exchange import PublishedReport
+from connectors.fhir.base import LITERAL
 from connectors.fhir.client import FhirClient, version_of
 from connectors.fhir.elements import record, records, text
 
@@ -62,9 +62,6 @@ FURTHER: dict[str, tuple[tuple[str, frozenset[str]], ...]] = {
 }
 """What is fetched of the resources that were named."""
 
-_LITERAL = re.compile(
-    r"([A-Z][A-Za-z]{1,63}/(?!\.{1,2}(?:/|$))[A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?"
-)
 _OPENING, _CLOSING = b'{"entry":[', b'],"resourceType":"Bundle","type":"collection"}'
 
 
@@ -136,13 +133,13 @@ class Dossier:
         focus = record(entries[0], "resource") if entries else {}
         own = f"{text(focus, 'resourceType')}/{text(focus, 'id')}"
         base_url = text(entries[0], "fullUrl").removesuffix(f"/{own}") if entries else ""
-        if not _LITERAL.fullmatch(own) or not base_url or base_url == text(entries[0], "fullUrl"):
+        if not LITERAL.fullmatch(own) or not base_url or base_url == text(entries[0], "fullUrl"):
             raise Malformed("Expected the resource first in its dossier, under its own URL; came another.")
         others = {}
         for entry in entries[1:]:
             resource = record(entry, "resource")
             reference = text(entry, "fullUrl").removeprefix(f"{base_url}/")
-            if not _LITERAL.fullmatch(reference) or not text(resource, "resourceType"):
+            if not LITERAL.fullmatch(reference) or not text(resource, "resourceType"):
                 raise Malformed("Expected resources of one server in a dossier, came another entry.")
             version = f"/_history/{version_of(resource)}" if reference == own else ""
             others[f"{reference}{version}"] = resource
@@ -150,7 +147,7 @@ class Dossier:
 
     def relative(self, reference: str) -> str:
         """Type/id of a literal reference to this server, its version left out; empty for any other."""
-        named = _LITERAL.fullmatch(reference.removeprefix(f"{self.base_url}/"))
+        named = LITERAL.fullmatch(reference.removeprefix(f"{self.base_url}/"))
         return named[1] if named else ""
 
 
@@ -194,7 +191,7 @@ def gather(
     else:
         path = f"{text(reference_or_resource, 'resourceType')}/{text(reference_or_resource, 'id')}"
         focus = client.read(path) if _in_part(reference_or_resource) else reference_or_resource
-    if not _LITERAL.fullmatch(path) or path != f"{text(focus, 'resourceType')}/{text(focus, 'id')}":
+    if not LITERAL.fullmatch(path) or path != f"{text(focus, 'resourceType')}/{text(focus, 'id')}":
         raise Malformed("Expected the resource with the id that was asked for, came another one.")
     others: dict[str, Resource] = {}
     # 2.

@@ -15,6 +15,7 @@ from connectors.errors import Malformed, Rejected
 from connectors.fhir.client import FhirClient, reference_of, version_of
 from connectors.fhir.elements import record, records, text
 from connectors.fhir.identifiers import IdentifierSystems, escaped, types_of, values_of
+from connectors.fhir.instants import instant
 from connectors.fhir.readers.reports import ACCESSION_TYPES, accessions_of
 
 Resource = dict[str, Any]
@@ -137,7 +138,7 @@ def changed(
     while True:
         # 1.
         known, pages, ordered = len(found), 0, True
-        asked = {**params, "_lastUpdated": f"ge{_instant(start)}", "_sort": "_lastUpdated", **_ELEMENTS}
+        asked = {**params, "_lastUpdated": f"ge{instant(start)}", "_sort": "_lastUpdated", **_ELEMENTS}
         for page in client.search_pages(kind, asked):
             seen = [sighting_of(resource, systems) for resource in page.matches]
             times = [_whole(one.last_updated) for one in seen if one.last_updated is not None]
@@ -174,7 +175,7 @@ class _Look:
 
     def __init__(self, client: FhirClient, systems: IdentifierSystems, since: datetime | None = None) -> None:
         self.found: dict[str, Sighting] = {}
-        self._since = {"_lastUpdated": f"ge{_instant(since)}"} if since else {}
+        self._since = {"_lastUpdated": f"ge{instant(since)}"} if since else {}
         self._client = client
         self._systems = systems
         self._refusals = 0
@@ -239,10 +240,6 @@ def _updated(resource: Resource) -> datetime | None:
 
 def _whole(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-
-
-def _instant(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 _ELEMENTS = {"_elements": "identifier,status,basedOn", "_count": str(COUNT)}

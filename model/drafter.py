@@ -12,14 +12,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from model.evidence import HeadReading, evidence_of
-from model.fusion import PrefixFusion
-from model.language import LanguageModel, LanguageSettings, Words, add_adapter, check_adapter, load_base
+from model.fusion.prefix import PrefixFusion
+from model.language.adapters import add_adapter, check_adapter
+from model.language.base import load_base
+from model.language.local import LanguageModel
+from model.language.settings import LanguageSettings
+from model.language.words import Words
 from model.manifest import CONCLUSION, Manifest, folder_sha256
 from model.preprocess import ImageSettings, check_fit, slab_ranges, tiled_image
 from model.prompts import PROMPT_VERSION, clinical_information, conclusion_ids, prompt_ids
 from model.sections import CLINICAL_INFORMATION, COMPARISON, FINDINGS, IMPRESSION, TITLES, sentences_of, split
 from model.study import ClinicalContext, Draft, Evidence, ModelCard, Sentence, Unfit, Volume, WeightsError
-from model.vision import Seen, VisionSettings, VisionTower
+from model.vision.seen import Seen
+from model.vision.settings import VisionSettings
+from model.vision.tower import VisionTower
 
 VISION_FILE = "vision/model.safetensors"
 TOKENIZER_FILE = "tokenizer.json"

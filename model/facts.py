@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 RIGHT, LEFT = "right", "left"
 SIDES = (RIGHT, LEFT)
+LUNGS, PLEURA, HEART = "Lungs", "Pleura", "Heart"
+ORGANS = (LUNGS, PLEURA, HEART)
+"""The organs under which the Findings are told, in the order of the report."""
+SIZES = ("small", "moderate", "large")
+ZONES = ("upper", "lower")
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +19,8 @@ class Finding:
 
     name: str
     lateral: bool
+    organ: str
+    """One of ORGANS."""
     words: tuple[str, ...]
     """Lower-case words or phrases; the longest that fits is taken."""
 
@@ -22,12 +29,14 @@ CATALOGUE = (
     Finding(
         "pleural effusion",
         True,
+        PLEURA,
         ("pleural effusions", "pleural effusion", "effusions", "effusion", "pleural fluid", "hydrothorax"),
     ),
-    Finding("pneumothorax", True, ("pneumothorax", "pneumothoraces", "pleural air")),
+    Finding("pneumothorax", True, PLEURA, ("pneumothorax", "pneumothoraces", "pleural air")),
     Finding(
         "consolidation",
         True,
+        LUNGS,
         (
             "consolidations",
             "consolidation",
@@ -37,22 +46,33 @@ CATALOGUE = (
             "pneumonia",
         ),
     ),
-    Finding("atelectasis", True, ("atelectasis", "atelectases", "atelectatic", "plate-like collapse")),
+    Finding("atelectasis", True, LUNGS, ("atelectasis", "atelectases", "atelectatic", "plate-like collapse")),
     Finding(
         "pulmonary nodule",
         True,
+        LUNGS,
         ("pulmonary nodules", "pulmonary nodule", "lung nodules", "lung nodule", "nodules", "nodule"),
     ),
     Finding(
         "cardiomegaly",
         False,
+        HEART,
         ("cardiomegaly", "enlarged heart", "heart is enlarged", "cardiac enlargement", "heart enlargement"),
     ),
     Finding(
-        "emphysema", False, ("emphysema", "emphysematous changes", "emphysematous change", "emphysematous")
+        "emphysema",
+        False,
+        LUNGS,
+        ("emphysema", "emphysematous changes", "emphysematous change", "emphysematous"),
     ),
 )
 BY_NAME = {finding.name: finding for finding in CATALOGUE}
+SIZED = frozenset({"pleural effusion", "pneumothorax"})
+"""Findings of which a report says small, moderate or large."""
+ZONED = frozenset({"consolidation", "pulmonary nodule", "atelectasis"})
+"""Findings of which a report says whether they lie in the upper or the lower zone."""
+MEASURED = frozenset({"pulmonary nodule"})
+"""Findings of which a report gives the diameter in millimetres."""
 
 
 def head_name(finding: str, side: str = "") -> str:

@@ -36,6 +36,10 @@ class ClinicalContext:
     modality: str = ""
     sex: str = "unknown"
     age_years: int | None = None
+    language: str = ""
+    """ISO 639-1 code of the language that the report is asked for in; empty where the order says none."""
+    prior: str = ""
+    """Text of the prior report that this study is compared with; empty where none is available."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,13 @@ class Evidence:
     """Between 0 and 1, as the finding head gave it."""
     slice_index: int | None = None
     """Index into Volume.voxels of the slice that shows it best."""
+    box: tuple[int, int, int, int, int, int] | None = None
+    """First slice, row and column and one past the last of each, as indices into Volume.voxels."""
+    drop: float | None = None
+    """By how much the probability falls when what the box holds is taken out of the image; None where
+    nothing was taken out. A drop near zero: the box is no evidence."""
+    millimetres: float | None = None
+    """Largest diameter of a nodule or depth of a collection, as measured in the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +70,16 @@ class Sentence:
     """One sentence of a draft, the section it stands in, and what supports it."""
 
     section: str
+    """A canonical title of model.sections, whatever the language of the draft."""
     text: str
     evidence: tuple[Evidence, ...] = ()
+    organ: str = ""
+    """A canonical organ of model.facts.ORGANS under which a finding stands; empty outside the Findings."""
+    confidence: float | None = None
+    """Between 0 and 1: how probable it is that what the sentence says of the image is right; None where it
+    says nothing of the image."""
+    guarded: str = ""
+    """What the guard did: empty, rewritten or marked. A marked sentence must be read with doubt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +103,11 @@ class Draft:
     card: ModelCard
     findings: dict[str, float] = field(default_factory=dict)
     """Probability of each finding head, for example {"pleural effusion, left": 0.97}."""
+    language: str = "en"
+    """ISO 639-1 code of the language that the draft is written in."""
+    confidence: float | None = None
+    """Between 0 and 1: how probable it is that every finding of the draft is right; None where no image was
+    read."""
     tokens: int = 0
     """Tokens generated."""
     seconds: float = 0.0
@@ -110,6 +134,10 @@ class Draft:
 
 class Unfit(Exception):
     """These weights cannot do what is asked of them; the message says why, without patient data."""
+
+
+class Unsure(Unfit):
+    """The images were read and are not understood well enough: the drafter abstains rather than guesses."""
 
 
 class WeightsError(Exception):

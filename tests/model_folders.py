@@ -12,9 +12,9 @@ from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from model.drafter import TOKENIZER_FILE
-from model.fusion import PrefixFusion
+from model.fusion.prefix import PrefixFusion
 from model.manifest import MANIFEST, write_manifest
-from model.vision import VisionTower
+from model.vision.tower import VisionTower
 from training.package import BASE, LANGUAGE, save_adapter, save_base, save_manifest, save_vision
 from training.plan import IMAGE, PRESETS
 from training.speak import new_llama

@@ -9,8 +9,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
-from model.fusion import PrefixFusion
-from model.language import LanguageSettings, Words, load_base
+from model.fusion.prefix import PrefixFusion
+from model.language.base import load_base
+from model.language.settings import LanguageSettings
+from model.language.words import Words
 from training.checkpoint import Checkpoint
 from training.conversation import house_turn, language_loss
 from training.fit import fit

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.language import Words
+from model.language.words import Words
 from model.prompts import prompt_ids
 from model.sections import FINDINGS
 from training.facts import FactRecord

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from model.drafter import TOKENIZER_FILE
-from model.fusion import PrefixFusion
-from model.language import Words
-from model.vision import VisionTower
+from model.fusion.prefix import PrefixFusion
+from model.language.words import Words
+from model.vision.tower import VisionTower
 from training.adapt import adapt
 from training.checkpoint import Checkpoint
 from training.dataset import Examples, make_examples

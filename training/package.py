@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from model.drafter import TOKENIZER_FILE, VISION_FILE
-from model.fusion import PrefixFusion
-from model.language import LanguageSettings
+from model.fusion.prefix import PrefixFusion
+from model.language.settings import LanguageSettings
 from model.manifest import file_sha256, folder_sha256, write_manifest
 from model.prompts import PROMPT_VERSION
 from model.sections import FINDINGS, IMPRESSION, NO_PRIOR
-from model.vision import VisionTower
+from model.vision.tower import VisionTower
 from training.checkpoint import save_tensors
 from training.plan import IMAGE, Plan
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from model.facts import HEADS
 from model.preprocess import ImageSettings, Window
-from model.vision import VisionSettings
+from model.vision.settings import VisionSettings
 
 TRAIN_SEEDS = 10_000_000
 """Phantoms to train the vision half on have seeds from here."""

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
-from model.vision import Seen, VisionTower
+from model.vision.seen import Seen
+from model.vision.tower import VisionTower
 from training.checkpoint import Checkpoint
 from training.dataset import Examples
 from training.fit import fit

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from model.fusion import PrefixFusion, features
-from model.language import Words
-from model.vision import VisionTower
+from model.fusion.prefix import PrefixFusion, features
+from model.language.words import Words
+from model.vision.tower import VisionTower
 from training.checkpoint import Checkpoint
 from training.conversation import Turn, house_turn, language_loss, plain_turn
 from training.dataset import Examples

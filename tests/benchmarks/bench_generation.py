@@ -50,7 +50,7 @@ def run(
 
 
 def _base(model: Path) -> Path:
-    from model.language import LanguageSettings
+    from model.language.settings import LanguageSettings
     from model.manifest import read_manifest
 
     return model / LanguageSettings.from_json(read_manifest(model).part("language")).base

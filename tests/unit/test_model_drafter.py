@@ -13,7 +13,7 @@ import torch
 
 from model.drafter import VisionPrefixDrafter
 from model.facts import HEADS
-from model.language import LanguageModel
+from model.language.local import LanguageModel
 from model.load import SHIPPED_WEIGHTS, load_drafter
 from model.study import ClinicalContext, Draft, Unfit, Volume, WeightsError
 from tests.model_folders import llama3_folder, random_folder, rewrite_manifest

@@ -12,7 +12,9 @@ from bitsandbytes.nn import Linear4bit
 from peft.tuners.lora import LoraLayer
 
 from model.drafter import VisionPrefixDrafter
-from model.language import LanguageModel, LanguageSettings, load_base
+from model.language.base import load_base
+from model.language.local import LanguageModel
+from model.language.settings import LanguageSettings
 from model.load import load_drafter
 from model.study import WeightsError
 from tests.model_folders import MAXIMUM_TOKENS, random_folder, rewrite_manifest

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from model.language import Words
+from model.language.words import Words
 from model.prompts import (
     FIELD_CHARACTERS,
     FIELD_TOKENS,

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from model.facts import HEADS
-from model.fusion import PrefixFusion, features
+from model.fusion.prefix import PrefixFusion, features
 from model.study import WeightsError
-from model.vision import Seen, VisionSettings, VisionTower
+from model.vision.seen import Seen
+from model.vision.settings import VisionSettings
+from model.vision.tower import VisionTower
 from training.plan import IMAGE, PRESETS
 
 SETTINGS = PRESETS["tiny"].vision

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from model.facts import HEADS
-from model.language import Words
+from model.language.words import Words
 from model.load import SCRIPTED_WEIGHTS, load_drafter
-from model.vision import Seen
+from model.vision.seen import Seen
 from training.checkpoint import Checkpoint, load_tensors, save_tensors
 from training.cli import PRESET_NAMES, evaluate, train
 from training.conversation import Turn, language_loss

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from model.vision import Seen
+from model.vision.seen import Seen
 
 _NUMBERS = 3
 _EMPHASIS = 4.0

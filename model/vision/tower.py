@@ -2,76 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from model.operators import import_timm
 from model.study import WeightsError
-
-
-@dataclass(frozen=True, slots=True)
-class VisionSettings:
-    """The architecture of the vision half; travels in drafter.json."""
-
-    timm_name: str
-    """A timm vision transformer, for example vit_tiny_patch16_224."""
-    depth: int
-    stem_width: int
-    """Channels of the convolutional stem, which sees the image at an eighth of its size."""
-    heads: tuple[str, ...]
-    """Names of the finding heads, for example "pleural effusion, left"."""
-
-    @classmethod
-    def from_json(cls, part: Mapping[str, Any]) -> VisionSettings:
-        """Read the `vision` object of drafter.json. Raises WeightsError on anything unexpected."""
-        try:
-            return cls(
-                timm_name=str(part["timm_name"]),
-                depth=int(part["depth"]),
-                stem_width=int(part["stem_width"]),
-                heads=tuple(map(str, part["heads"])),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise WeightsError(
-                f"expected vision settings in drafter.json: {error!r} is missing or wrong"
-            ) from error
-
-    def to_json(self) -> dict[str, Any]:
-        """The `vision` object of drafter.json."""
-        return {
-            "timm_name": self.timm_name,
-            "depth": self.depth,
-            "stem_width": self.stem_width,
-            "heads": list(self.heads),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What the vision half makes of a batch of images."""
-
-    maps: Tensor
-    """(batch, heads, height / 8, width / 8): logits of each finding at each place."""
-    logits: Tensor
-    """(batch, heads): logit of each finding in the image."""
-    pooled: Tensor
-    """(batch, heads, width): features where the map of that head is high."""
-    slabs: Tensor
-    """(batch, slabs, width): mean features of each tile."""
-    area: Tensor
-    """(batch, heads): logarithm of one plus the share of places that the map covers, times 100."""
-    heights: Tensor
-    """(batch, heads, slabs): share of each head's attention that lies in each tile; sums to one."""
-
-    @property
-    def probabilities(self) -> Tensor:
-        """(batch, heads) between 0 and 1."""
-        return torch.sigmoid(self.logits)
+from model.vision.seen import Seen
+from model.vision.settings import VisionSettings
 
 
 class VisionTower(nn.Module):

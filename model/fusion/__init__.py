@@ -1,0 +1,1 @@
+"""How vision meets text: one small file for each way."""

@@ -15,10 +15,10 @@ from model.language.words import Words
 from model.vision.tower import VisionTower
 from training.adapt import adapt
 from training.checkpoint import Checkpoint
-from training.dataset import Examples, make_examples
+from training.dataset import Phantoms
 from training.losslog import LossLog
 from training.package import BASE, LANGUAGE, save_adapter, save_base, save_manifest, save_vision
-from training.plan import FEATURE_SEEDS, IMAGE, TRAIN_SEEDS, Plan
+from training.plan import IMAGE, TRAIN_SEEDS, Plan
 from training.progress import Progress, silent
 from training.see import head_weights, see
 from training.speak import join, keep_features, new_llama, speak
@@ -84,17 +84,15 @@ def train(plan: Plan, seed: int, out: Path, version: str = "1", progress: Progre
     return folder
 
 
-def train_tower(plan: Plan, seed: int, state: Path, log: LossLog, progress: Progress = silent) -> VisionTower:
+def train_tower(
+    plan: Plan, seed: int, state: Path, log: LossLog, progress: Progress = silent, workers: int = 1
+) -> VisionTower:
     """The vision half, trained or read back from its checkpoint."""
     torch.manual_seed(seed)
-    tower = VisionTower(plan.vision, IMAGE.shape, (IMAGE.tile_rows, IMAGE.tile_columns))
+    tower = VisionTower(plan.vision, IMAGE.shape)
     checkpoint = Checkpoint(state / "see.safetensors", _seen_identity(plan, seed))
-    if checkpoint.restore(tower) >= plan.see.steps:
-        progress("", plan.see.steps)
-        return tower.eval()
-    heads = plan.vision.heads
-    examples = make_examples(range(TRAIN_SEEDS, TRAIN_SEEDS + plan.train_phantoms), IMAGE, heads)
-    see(tower, examples, head_weights(heads), plan.see, seed, checkpoint, log, progress)
+    phantoms = Phantoms(TRAIN_SEEDS, plan.see.steps * plan.see.batch, IMAGE, plan.vision.heads)
+    see(tower, phantoms, head_weights(plan.vision.heads), plan.see, checkpoint, log, progress, workers)
     return tower
 
 
@@ -131,7 +129,6 @@ def _seen_identity(plan: Plan, seed: int) -> dict[str, object]:
         "seed": seed,
         "image": IMAGE.to_json(),
         "vision": plan.vision.to_json(),
-        "phantoms": plan.train_phantoms,
         "steps": asdict(plan.see),
     }
 

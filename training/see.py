@@ -1,4 +1,4 @@
-"""First phase: the vision half learns where findings are, before any word is trained.
+"""First phases: the vision half learns where findings are, then whether they are, before any word.
 
 Trained end to end from words alone, the drafter learns to call everything normal; dense lesion maps from
 the first step are what makes it look.
@@ -19,6 +19,9 @@ from training.losslog import LossLog
 from training.plan import Phase
 from training.progress import Progress, silent
 
+_SEGMENT_SHARE = 0.15
+"""Of the steps: first where, then whether. A probability is read from the map, and from a map that shows
+nothing yet it could only learn how common a finding is."""
 _SMALL_FINDING_WEIGHT = 2.0
 _SMALL = "pulmonary nodule"
 
@@ -28,8 +31,10 @@ def head_weights(heads: tuple[str, ...]) -> Tensor:
     return torch.tensor([_SMALL_FINDING_WEIGHT if name.startswith(_SMALL) else 1.0 for name in heads])
 
 
-def vision_loss(seen: Seen, truth: Examples, weights: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Loss of probabilities, lesion maps and sizes.
+def vision_loss(
+    seen: Seen, truth: Examples, weights: Tensor, classify: bool = True
+) -> tuple[Tensor, dict[str, float]]:
+    """Loss of lesion maps and sizes, and of probabilities unless they wait for the maps.
 
     Positive places are averaged for each finding first: a nodule counts as much as a lung full of fluid.
     """
@@ -42,7 +47,7 @@ def vision_loss(seen: Seen, truth: Examples, weights: Tensor) -> tuple[Tensor, d
     negative = (places * (1 - flat)).mean()
     off = F.smooth_l1_loss(seen.measures, truth.measures, reduction="none", beta=0.1)
     sizes = (off.mean(dim=2) * present * weights).sum() / present.sum().clamp(min=1)
-    loss = 2 * image + positive + 4 * negative + sizes
+    loss = positive + 4 * negative + sizes + (2 * image if classify else 0)
     return loss, {
         "image": image.item(),
         "positive": positive.item(),
@@ -63,10 +68,12 @@ def see(
 ) -> None:
     """Train the vision half in place, on phantoms that are made while it learns."""
 
-    def loss_of(_step: int, batch: Examples) -> tuple[Tensor, dict[str, float]]:
+    segmenting = round(phase.steps * _SEGMENT_SHARE)
+
+    def loss_of(step: int, batch: Examples) -> tuple[Tensor, dict[str, float]]:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             seen = tower(batch.images)
-        return vision_loss(seen, batch, weights)
+        return vision_loss(seen, batch, weights, classify=step >= segmenting)
 
     fit(
         "see",

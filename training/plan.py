@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from model.facts import HEADS
+from model.fusion.settings import FusionSettings
 from model.preprocess import ImageSettings, Window
 from model.vision.settings import EncoderSettings, VisionSettings
 
@@ -51,14 +52,13 @@ class Plan:
 
     name: str
     vision: VisionSettings
+    fusion: FusionSettings
     feature_phantoms: int
     calibration_phantoms: int
     see: Phase
     """The vision half alone, on lesion maps, finding probabilities and sizes; no phantom comes twice."""
     speak: Phase
     """The language half alone, on cached features."""
-    join: Phase
-    """Both, end to end."""
     adapt: Phase
     """Each LoRA adapter on the quantised language half."""
     vocabulary: int
@@ -86,11 +86,11 @@ PRESETS = {
     "small": Plan(
         name="small",
         vision=_vision(depth=4, stem_width=128),
+        fusion=FusionSettings("prefix"),
         feature_phantoms=4800,
         calibration_phantoms=1000,
-        see=Phase(1600, 16, 1e-3),
+        see=Phase(1200, 16, 1e-3),
         speak=Phase(900, 32, 1.5e-3),
-        join=Phase(0, 16, 1e-4),
         adapt=Phase(120, 32, 1e-3),
         vocabulary=2048,
         width=256,
@@ -104,11 +104,11 @@ PRESETS = {
     "tiny": Plan(
         name="tiny",
         vision=_vision(depth=1, stem_width=32),
+        fusion=FusionSettings("prefix"),
         feature_phantoms=8,
         calibration_phantoms=8,
         see=Phase(2, 4, 1e-3),
         speak=Phase(2, 4, 1e-3),
-        join=Phase(1, 2, 1e-4),
         adapt=Phase(2, 4, 1e-3),
         vocabulary=512,
         width=64,

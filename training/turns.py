@@ -114,7 +114,7 @@ def _summed_loss(
         both = one.prompt + one.answer
         ids[row, : len(both)] = torch.tensor(both)
         labels[row, len(one.prompt) : len(both)] = torch.tensor(one.answer)
-    logits = fused_logits(network, fusion, start, fused, ids)
+    logits = fused_logits(network, list(fusion.blocks), start, fused, ids)
     # The state at one place speaks of the token at the next.
     return torch.nn.functional.cross_entropy(
         logits.reshape(-1, logits.shape[-1]).float(),

@@ -9,6 +9,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from model.headings import organ_in, title_in, uncertain_in
+from model.sections import FINDINGS
+
+MARKED, REWRITTEN = "marked", "rewritten"
+"""What the guard does to a sentence that is not supported."""
+
 
 @dataclass(frozen=True, slots=True)
 class Volume:
@@ -80,6 +86,8 @@ class Sentence:
     says nothing of the image."""
     guarded: str = ""
     """What the guard did: empty, rewritten or marked. A marked sentence must be read with doubt."""
+    reason: str = ""
+    """Why the guard did it, as a sentence for the reader and without patient data; empty when it did not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +123,29 @@ class Draft:
 
     @property
     def sections(self) -> tuple[tuple[str, str], ...]:
-        """(title, text) in reading order."""
+        """(title, text) in reading order, the titles in the language of the draft.
+
+        Findings that stand under an organ are told a line an organ ("Lungs: ..."). A marked sentence
+        ends with the mark of its language.
+        """
         titles = dict.fromkeys(sentence.section for sentence in self.sentences)
-        return tuple(
-            (title, " ".join(s.text for s in self.sentences if s.section == title)) for title in titles
+        return tuple((title_in(title, self.language), self.body_of(title)) for title in titles)
+
+    def body_of(self, section: str) -> str:
+        """The text of the section with this canonical title; empty when the draft has none."""
+        lines: dict[str, list[str]] = {}
+        for sentence in self.sentences:
+            if sentence.section == section:
+                organ = sentence.organ if section == FINDINGS else ""
+                lines.setdefault(organ, []).append(self._told(sentence))
+        return "\n".join(
+            f"{organ_in(organ, self.language)}: {' '.join(told)}" if organ else " ".join(told)
+            for organ, told in lines.items()
         )
+
+    def _told(self, sentence: Sentence) -> str:
+        mark = f" {uncertain_in(self.language)}" if sentence.guarded == MARKED else ""
+        return f"{sentence.text}{mark}"
 
     @property
     def text(self) -> str:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from plugin.cases import CaseState
-from plugin.pictures import SEEN
+from model.readings import SEEN
 from plugin.signoff import Verdict
 from plugin.tables import AuditLeaf, Case, DraftRecord, Picture, SignOff
 from plugin.translate import order_from_json

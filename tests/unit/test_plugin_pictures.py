@@ -7,7 +7,8 @@ import pytest
 
 from connectors.dicomweb.pixels import Series
 from model.study import Draft, Evidence, Sentence
-from plugin.pictures import EVENLY_SPREAD, EVIDENCE_AT_MOST, SEEN, pictures
+from model.readings import SEEN
+from plugin.pictures import EVENLY_SPREAD, EVIDENCE_AT_MOST, pictures
 from tests.case_samples import ADA, CARD
 
 

@@ -170,7 +170,7 @@ def shown_removal(drop: float) -> str:
     """By how much a probability falls when what the box holds is taken out of the image, in points."""
     points = round(abs(drop) * 100)
     said = "falls" if drop >= 0 else "rises"
-    return f"{said} by {points} {'point' if points == 1 else 'points'} without it"
+    return f"{said} by {points} {'point' if points == 1 else 'points'} when removed"
 
 
 def shortened(text: str) -> str:

@@ -61,7 +61,7 @@ def test_evidence_says_what_its_removal_does_or_that_there_is_none(site: WebSite
     """A finding with a box: how far its probability falls without it. One without a box: no evidence."""
     case_id = site.drafted("A1", guarded_draft())
     page = words_of(site.get(f"/cases/{case_id}"))
-    assert "pleural effusion, left · 97 % · 14 mm · slice 9 · falls by 62 points without it" in page
+    assert "pleural effusion, left · 97 % · 14 mm · slice 9 · falls by 62 points when removed" in page
     assert "pulmonary nodule, right · 56 % · 12 mm · slice 21 · no evidence" in page
     assert "pneumothorax, left · 2 % " in page
     nodule, effusion, absent, _ = (one["evidence"] for one in findings(site, case_id))

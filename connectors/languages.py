@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-_TWO = {"deu": "de", "ger": "de", "eng": "en", "ron": "ro", "rum": "ro", "mol": "ro", "kor": "ko"}
-"""ISO 639-2 (both of its codes where it has two) and ISO 639-3 of the languages that drafts are written in."""
+_TWO = {"deu": "de", "ger": "de", "eng": "en", "ron": "ro", "rum": "ro", "kor": "ko"}
+"""ISO 639-2, both of its codes where it has two, of the languages that drafts are written in."""
 
 
 def language_code(said: str) -> str:

@@ -87,7 +87,7 @@ class Sentence:
     guarded: str = ""
     """What the guard did: empty, rewritten or marked. A marked sentence must be read with doubt."""
     reason: str = ""
-    """Why the guard did it, as a sentence for the reader and without patient data; empty when it did not say."""
+    """Why the guard did it, for the reader and without patient data; empty when it did not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def _pointed_at(draft: Draft, slices: int) -> Mapping[tuple[int, str], Box | Non
 def _framed(png: bytes, box: Box | None, index: int) -> bytes:
     """A picture of a slice with a line around what the box holds of it; as it is where that is nothing.
 
-    The line runs outside of the box, so that nothing which it points at is covered, but for the picture's edge.
+    The line runs outside of the box, so that it covers nothing of it but at the picture's edge.
     """
     if box is None or not box[0] <= index < box[3]:
         return png
@@ -82,7 +82,12 @@ def _framed(png: bytes, box: Box | None, index: int) -> bytes:
     if top >= bottom or left >= right:
         return png
     line = max(1, round(max(width, height) / _FRAME_SHARE))
-    corners = (max(left - line, 0), max(top - line, 0), min(right + line, width) - 1, min(bottom + line, height) - 1)
+    corners = (
+        max(left - line, 0),
+        max(top - line, 0),
+        min(right + line, width) - 1,
+        min(bottom + line, height) - 1,
+    )
     ImageDraw.Draw(picture).rectangle(corners, outline=FRAME, width=line)
     out = BytesIO()
     picture.save(out, format="PNG")

@@ -162,7 +162,7 @@ def _compare(drafted: str, signed: str) -> tuple[tuple[str, str], ...]:
 
 
 def _bare(text: str, notice: str) -> str:
-    """A report without the draft's notice and its marks of doubt: a signed one must not carry them any more."""
+    """A report without the draft's notice and marks of doubt, which a signed one must not carry."""
     return _MARKS.sub("", text.replace(notice, " ") if notice else text)
 
 

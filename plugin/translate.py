@@ -133,7 +133,7 @@ def order_context(order: Order, language: str = "en") -> ClinicalContext:
 
 
 def _newest_prior(order: Order) -> str:
-    """Text of the latest prior report; of those that tell no day, the first told. Empty when there is none."""
+    """Text of the latest prior report, one without a day being the oldest; empty when there is none."""
     told = [prior for prior in order.prior_reports if prior.text.strip()]
     return max(told, key=lambda prior: prior.performed_on or date.min).text if told else ""
 

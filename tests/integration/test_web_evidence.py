@@ -1,4 +1,4 @@
-"""What the case page tells of a draft's sentences: how sure each is, what it rests on, what was done to it."""
+"""What the case page tells of each sentence: how sure it is, what it rests on, what was done to it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,12 @@ def words_of(page: str) -> str:
 def findings(site: WebSite, case_id: str) -> list[dict[str, Any]]:
     """The sentences of the findings as the JSON twin tells them."""
     sections = site.json(f"/api/cases/{case_id}")["drafts"][0]["sections"]
-    return [sentence for section in sections if section["title"] == "Findings" for sentence in section["sentences"]]
+    return [
+        sentence
+        for section in sections
+        if section["title"] == "Findings"
+        for sentence in section["sentences"]
+    ]
 
 
 def test_every_sentence_of_the_images_says_how_sure_it_is(site: WebSite) -> None:
@@ -95,7 +100,12 @@ def test_evidence_links_to_the_picture_of_its_own_finding(site: WebSite) -> None
         session.scalars(sa.select(Picture)).one().finding = "pleural effusion, left"
         session.add(
             Picture(
-                draft_id=row.id, ordinal=1, slice_index=8, finding="consolidation, left", caption="C", png=png()
+                draft_id=row.id,
+                ordinal=1,
+                slice_index=8,
+                finding="consolidation, left",
+                caption="C",
+                png=png(),
             )
         )
     assert [one["evidence"][0]["picture"] for one in findings(site, case_id)] == [0, 1]
@@ -104,7 +114,13 @@ def test_evidence_links_to_the_picture_of_its_own_finding(site: WebSite) -> None
 def test_a_draft_that_was_stored_before_is_still_shown(site: WebSite) -> None:
     """Sentences without organ, confidence and box say nothing of them, and are not called unsupported."""
     case_id = site.drafted("A1")
-    kept = {"kind": "image", "finding": "pleural effusion", "side": "left", "probability": 0.97, "slice_index": 8}
+    kept = {
+        "kind": "image",
+        "finding": "pleural effusion",
+        "side": "left",
+        "probability": 0.97,
+        "slice_index": 8,
+    }
     with site.database.write() as session:
         row = session.scalars(sa.select(DraftRecord)).one()
         row.sentences = [{"section": "Findings", "text": row.sections[0][1], "evidence": [kept]}]

@@ -505,7 +505,7 @@ def test_a_birth_date_is_never_completed(born: str) -> None:
     [("", ""), ("DE", "de"), ("deu^German^ISO639", "de"), ("ro-RO", "ro"), ("KOR", "ko"), ("German", "")],
 )
 def test_the_language_is_that_of_the_message_and_not_of_the_patient(said: str, language: str) -> None:
-    """MSH-19 says in what language the order is written; PID-15 is what the patient speaks, who reads no draft."""
+    """MSH-19 is the language of the order; PID-15 is what the patient speaks, who reads no draft."""
     pid = f"{PID}|||||||FR^French"
     head = f"MSH|^~\\&|RIS|HOSP|||20260101120000||ORM^O01|1|P|2.5.1|||||||{said}"
     (found,) = orders(parse("\r".join([head, pid, ORC, OBR]).encode()), Places(), UTC)

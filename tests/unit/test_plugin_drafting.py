@@ -14,8 +14,10 @@ from pydicom.uid import EncapsulatedPDFStorage, SecondaryCaptureImageStorage
 
 from connectors.dicomweb.client import DicomwebClient
 from connectors.sandbox.pacs import SandboxPacs
-from model.load import SCRIPTED_WEIGHTS, load_drafter
-from model.study import ClinicalContext, Draft, Drafter, ModelCard, Unfit, Unsure, Volume
+from model.load import SCRIPTED_WEIGHTS
+from model.manifest import read_manifest
+from model.scripted import ScriptedDrafter
+from model.study import ClinicalContext, Draft, Drafter, Unfit, Unsure, Volume
 from plugin.casework import find_case
 from plugin.db import Database
 from plugin.drafting import Drafting
@@ -24,7 +26,6 @@ from plugin.settings import Settings
 from plugin.tables import AuditLeaf, DraftRecord
 from tests.case_samples import (
     ADA,
-    CARD,
     UID,
     Jobs,
     a_study,
@@ -42,12 +43,11 @@ def database(tmp_path: Path) -> Iterator[Database]:
         yield database
 
 
-class Says(Drafter):
-    """A drafter that refuses, or drafts what the scripted one does; it keeps what it was told."""
-
-    card: ModelCard = CARD
+class Says(ScriptedDrafter):
+    """A drafter that refuses, or drafts as the scripted one does; it keeps what it was told."""
 
     def __init__(self, refusal: Unfit | None = None) -> None:
+        super().__init__(read_manifest(SCRIPTED_WEIGHTS))
         self.refusal = refusal
         self.told: list[ClinicalContext] = []
 
@@ -56,7 +56,7 @@ class Says(Drafter):
         self.told.append(context)
         if self.refusal:
             raise self.refusal
-        return load_drafter(SCRIPTED_WEIGHTS).draft(volume, context)
+        return super().draft(volume, context)
 
 
 def ours(image: Dataset) -> bytes:
@@ -74,7 +74,7 @@ def chest() -> list[bytes]:
 def drafted(
     database: Database, files: list[bytes], drafter: Drafter, ordered: str = "", site: str = "en"
 ) -> tuple[str, Jobs]:
-    """Order and images come, and a draft is due. Returns the case's reason, and the jobs that were asked for.
+    """Order and images come, and a draft is due. Returns the case's reason and what was asked for.
 
     ordered, site: language of the order and of the site.
     """
@@ -104,7 +104,9 @@ def assert_nothing_left(database: Database, jobs: Jobs, reason: str) -> None:
     assert holds(database)
 
 
-@pytest.mark.parametrize("refusal", [Unsure("No finding is clear enough."), Unfit("No finding is clear enough.")])
+@pytest.mark.parametrize(
+    "refusal", [Unsure("No finding is clear enough."), Unfit("No finding is clear enough.")]
+)
 def test_images_that_the_drafter_does_not_understand_are_not_drafted(
     database: Database, refusal: Unfit
 ) -> None:

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from connectors.dicomweb.pixels import Series
-from model.study import Draft, Evidence, Sentence
 from model.readings import SEEN
+from model.study import Draft, Evidence, Sentence
 from plugin.pictures import EVENLY_SPREAD, EVIDENCE_AT_MOST, FRAME, pictures
 from tests.case_samples import ADA, CARD
 
@@ -92,7 +92,7 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 def test_the_box_of_a_finding_is_drawn_around_what_it_holds() -> None:
-    """A line of one colour just outside of the box; what the box holds, and all beyond the line, is as it was."""
+    """A line of one colour just outside of the box; all else is as it was."""
     series = a_series(4, "MR")
     bare, framed = (
         pixels(pictures(series, boxed(("pneumothorax", 1, box)))[0].png) for box in (None, (1, 3, 2, 2, 5, 6))

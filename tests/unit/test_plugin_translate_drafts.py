@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.exchange import DraftReport
+from connectors.exchange import DraftReport, DraftStatus
 from connectors.fhir.attachment import presented_text
 from connectors.fhir.drafts.report import draft_bundle
 from connectors.hl7.drafts import draft_message
@@ -44,9 +44,7 @@ def sent(database: Database, language: str) -> DraftReport:
     with database.write() as session:
         case_id = take_order(session, an_order(), Jobs().enqueue, "hl7:RIS").id
         case = session.get_one(Case, case_id)
-        session.add(
-            translate.draft_row(case, guarded_draft(language), translate.DraftStatus.PRELIMINARY, AT)
-        )
+        session.add(translate.draft_row(case, guarded_draft(language), DraftStatus.PRELIMINARY, AT))
     with database.read() as session:
         row = session.query(DraftRecord).one()
         assert (row.language, row.confidence) == (language, 0.74)
@@ -54,7 +52,7 @@ def sent(database: Database, language: str) -> DraftReport:
 
 
 def test_every_line_of_a_section_is_a_line_of_the_result(database: Database) -> None:
-    """OBX-5: titles in the language, an organ a line, the mark behind its sentence; the impression is coded."""
+    """OBX-5: titles in the language, an organ a line, marks behind sentences; the impression is coded."""
     lines = parse(draft_message(sent(database, "de"), control_id="1", at=AT)).all("OBX")
     told = [(obx.field(5).text, obx.value(3)) for obx in lines if obx.value(2) == "TX"][1:]
     assert [text for text, _ in told] == GERMAN

@@ -110,7 +110,7 @@ def assert_nothing_left(database: Database, jobs: Jobs, reason: str) -> None:
 def test_images_that_the_drafter_does_not_understand_are_not_drafted(
     database: Database, refusal: Unfit
 ) -> None:
-    """A drafter that abstains fails the case with its reason; nothing is kept or sent, and the log says why."""
+    """A drafter that abstains fails the case with its reason; nothing is kept or sent, the log says why."""
     reason, jobs = drafted(database, chest(), Says(refusal))
     assert reason == "The images could not be assessed: No finding is clear enough."
     assert_nothing_left(database, jobs, reason)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from connectors.exchange import DraftReport, DraftStatus
+from connectors.exchange import DraftReport, DraftStatus, WithdrawalStatus
 from connectors.fhir.attachment import presented_text
 from connectors.fhir.drafts.report import draft_bundle
+from connectors.fhir.drafts.withdrawn import withdrawn_report
+from connectors.fhir.identifiers import IdentifierSystems
 from connectors.hl7.drafts import draft_message
 from connectors.hl7.message import parse
 from connectors.pdf import report_pdf
@@ -21,6 +23,7 @@ from plugin.tables import Case, DraftRecord
 from tests.case_samples import AT, Jobs, an_order, fresh_database
 from tests.web_site import guarded_draft
 
+SYSTEMS = IdentifierSystems()
 GERMAN = [
     "Vergleich:",
     "No prior available.",
@@ -72,6 +75,8 @@ def test_the_report_on_the_server_is_told_in_the_language(database: Database) ->
     text = presented_text(report).splitlines()
     assert [line for line in text if line in GERMAN] == [line for line in GERMAN if not line.endswith(":")]
     assert report["conclusion"] == "Small left effusion."
+    gone = withdrawn_report(report, WithdrawalStatus.CANCELLED, "no report is wanted", systems=SYSTEMS, at=AT)
+    assert [form["language"] for form in gone["presentedForm"]] == ["de"]
 
 
 @pytest.mark.parametrize("language", ["en", "de", "ro", "ko"])

@@ -12,6 +12,7 @@ from connectors.sandbox.ris import order_message
 from model.load import SCRIPTED_WEIGHTS
 from model.scripted import ScriptedDrafter
 from model.study import ClinicalContext, Draft, Volume
+from plugin.settings import SettingError
 from tests.case_samples import ADA, an_order
 from tests.command_line import failure, invoke, told
 
@@ -107,10 +108,10 @@ def test_a_conclusion_is_drafted_from_a_file_without_images(asked: list[Clinical
         (["--task", "detail"], "--task detail needs --impression FILE"),
         (["--findings", "words.txt"], "--task report needs DICOM_DIR"),
         (["--task", "detail", "--findings", "words.txt"], "--task detail needs --impression FILE"),
-        (["study", "--impression", "words.txt"], "reads DICOM_DIR and no --impression FILE"),
+        (["study", "--impression", "words.txt"], "--task report reads DICOM_DIR alone"),
         (
             ["study", "--task", "conclusion", "--findings", "words.txt"],
-            "reads --findings FILE and no DICOM_DIR",
+            "--task conclusion reads --findings FILE alone",
         ),
     ],
 )
@@ -126,3 +127,63 @@ def test_text_that_is_none_is_refused(asked: list[ClinicalContext]) -> None:
     """A file in another character set would be read as other words."""
     assert "UTF-8" in failure("draft", "--task", "conclusion", "--findings", text_file(b"Erg\xfcsse"))
     assert asked == []
+
+
+def test_an_impression_is_detailed_from_a_file(asked: list[ClinicalContext]) -> None:
+    """--task detail reads an impression and writes the findings alone."""
+    found = told("draft", "--task", "detail", "--impression", text_file("Effusion."))
+    assert [section["title"] for section in found["sections"]] == ["Findings"]
+
+
+REPORT = "There is a small left pleural effusion. The heart is of normal size."
+
+
+def refused(*arguments: object) -> str:
+    """The sentence about a setting with which a command refuses."""
+    result = invoke(*arguments)
+    assert isinstance(result.exception, SettingError)
+    return str(result.exception)
+
+
+def identifiers(asked: list[ClinicalContext]) -> list[str]:
+    """The templates that the command says there are."""
+    words = failure("draft", "--task", "structure", "--findings", text_file(REPORT), "--template", "none")
+    assert "needs --template ID, one of " in words
+    return words.rpartition("one of ")[2].rstrip(".").split(", ")
+
+
+def test_a_template_is_filled_with_what_a_report_says(study: Path, asked: list[ClinicalContext]) -> None:
+    """From a file, or from the draft of images; every filled field tells what it rests on."""
+    name = next(name for name in identifiers(asked) if name.endswith("en"))
+    for source in (["--findings", text_file(REPORT)], [study]):
+        found = told("draft", "--task", "structure", "--template", name, *source)
+        assert found["template"] == name
+        values = [field for field in found["fields"] if field["values"]]
+        assert values
+        assert all(field["evidence"] for field in values)
+        assert found["notice"]
+        assert found["title"] in found["text"]
+        plain = invoke("draft", "--task", "structure", "--template", name, *source).output
+        assert plain.strip() == found["text"]
+    assert len(asked) == 2
+
+
+def test_a_sites_own_templates_are_read(
+    asked: list[ClinicalContext], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PRELIM_TEMPLATES names their folder, --templates another one; one that cannot be used is a sentence."""
+    site, other = tmp_path / "site", tmp_path / "other"
+    site.mkdir()
+    other.mkdir()
+    monkeypatch.setenv("PRELIM_TEMPLATES", str(site))
+    arguments = ["draft", "--task", "structure", "--template", "x", "--findings", text_file(REPORT)]
+    assert "There is no template" in refused(*arguments)
+    (other / "broken.html").write_text("<p>")
+    assert "broken.html" in refused(*arguments, "--templates", other)
+    monkeypatch.setenv("PRELIM_TEMPLATES", str(tmp_path / "nowhere"))
+    assert "no folder" in refused(*arguments)
+
+
+def test_a_template_is_named_for_its_own_task_only(study: Path) -> None:
+    """--template with another task is refused: the report would not be in its form."""
+    assert "fills no template" in failure("draft", study, "--template", "x")

@@ -119,6 +119,8 @@ def test_a_pin_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
         ({"tasks": "report"}, "expected tasks"),
         ({"tasks": ["conclusion"]}, "expected tasks"),
         ({"tasks": ["report", "translation"]}, "expected tasks .*translation"),
+        ({"tasks": ["report", "facts"]}, "expected tasks .*facts"),
+        ({"tasks": ["detail", "structure"]}, "expected tasks"),
         ({"tasks": ["report", ["conclusion"]]}, "expected tasks"),
         ({"script": None}, "object named 'script'"),
         ({"script": {**SCRIPT, "seconds": -0.1}}, "seconds"),
@@ -204,6 +206,7 @@ def test_the_scripted_drafter_says_what_its_folder_says(tmp_path: Path) -> None:
         ({}, ("report",)),
         ({"tasks": ["report"]}, ("report",)),
         ({"tasks": ["report", "conclusion"]}, ("report", "conclusion")),
+        ({"tasks": ["structure", "detail", "report"]}, ("structure", "detail", "report")),
     ],
 )
 def test_tasks_are_those_that_the_folder_names(

@@ -179,7 +179,8 @@ def _tasks(document: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(tasks, list) or REPORT not in tasks or any(task not in TASKS for task in tasks):
         raise WeightsError(
             f"expected tasks in {MANIFEST} to be a list of {REPORT}, and of any of {', '.join(TASKS[1:])} "
-            f"that the weights were trained for, found {tasks!r}: use the release of Prelim that wrote the folder"
+            f"that the weights were trained for, found {tasks!r}: use the release of Prelim that wrote the "
+            "folder"
         )
     return tuple(tasks)
 

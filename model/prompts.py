@@ -56,6 +56,7 @@ _BRACKETS = str.maketrans(
     # A heading of the prompt starts with three of these.
     | dict.fromkeys("#＃﹟", "♯")
 )
+_NOT_CUT = "they are not cut, for what is drawn from a part of them could leave out what matters."
 _LONGEST_COMPOSITION = 3
 """Into so many characters NFC can break one (Unicode Standard Annex 15)."""
 
@@ -206,15 +207,20 @@ def _line(name: str, said: str, encoder: Encoder, tokens: int) -> list[int]:
     ]
 
 
-def _dictated(title: str, text: str, encoder: Encoder) -> list[int]:
-    """Words that a person wrote, on one line and whole."""
-    why = "they are not cut, for what is drawn from a part of them could leave out what matters."
+def dictated(text: str) -> str:
+    """Words that a person wrote, escaped, on one line and whole. Raises Unfit when empty or too long."""
     if len(text) > FINDINGS_CHARACTERS:
-        raise Unfit(f"Expected dictated words of at most {FINDINGS_CHARACTERS} characters, came more; {why}")
+        raise Unfit(
+            f"Expected dictated words of at most {FINDINGS_CHARACTERS} characters, came more; {_NOT_CUT}"
+        )
     words = escape(text, FINDINGS_CHARACTERS * _LONGEST_COMPOSITION)
     if not words:
         raise Unfit("Expected dictated words to write from, came none.")
-    ids = encoder.encode(f" {words}")
+    return words
+
+
+def _dictated(title: str, text: str, encoder: Encoder) -> list[int]:
+    ids = encoder.encode(f" {dictated(text)}")
     if len(ids) > FINDINGS_TOKENS:
-        raise Unfit(f"Expected dictated words of at most {FINDINGS_TOKENS} tokens, came more; {why}")
+        raise Unfit(f"Expected dictated words of at most {FINDINGS_TOKENS} tokens, came more; {_NOT_CUT}")
     return [*encoder.encode(f"{title}:"), *ids, *encoder.encode("\n")]

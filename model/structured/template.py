@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-CHOICE, SEVERAL, NUMBER, TEXT = "choice", "several", "number", "text"
+CHOICE, SEVERAL, NUMBER, TEXT, OTHER = "choice", "several", "number", "text", "other"
 
 
 class TemplateError(Exception):
@@ -27,16 +27,19 @@ class Field:
     """One field that a report fills."""
 
     identifier: str
-    """The id of its element, unique in its template."""
+    """The id of its element, or the name of a group of boxes or buttons; unique in its template."""
     kind: str
-    """CHOICE (one of the options), SEVERAL (any of them), NUMBER or TEXT."""
+    """CHOICE (one of the options), SEVERAL (any of them), NUMBER, TEXT, or OTHER: a date, a time or what
+    another system merges in, which is left to a person."""
     label: str
     section: str = ""
     """Names of the sections around it, outermost first, joined by " / "; empty where it stands in none."""
     options: tuple[str, ...] = ()
-    """What can be chosen, as a person reads it; empty for NUMBER and TEXT."""
+    """What can be chosen, as a person reads it; empty for kinds without a choice."""
+    option_identifiers: tuple[str, ...] = ()
+    """The id of each option, by which Template.codes name it; empty words where it has none."""
     default: str = ""
-    """What the template holds before it is filled; it says nothing of a patient."""
+    """What the template holds before it is filled. It says nothing of a patient: it is never a value."""
     unit: str = ""
     minimum: float | None = None
     """Inclusive, in the unit."""

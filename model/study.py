@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from model.headings import organ_in, title_in, uncertain_in
 from model.sections import FINDINGS
+from model.structured.template import Template
 
 MARKED, REWRITTEN = "marked", "rewritten"
 """What the guard does to a sentence that is not supported."""
@@ -158,6 +159,33 @@ class Draft:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class FilledField:
+    """What a report says of one field of a structured template."""
+
+    identifier: str
+    """Of the field, in its template."""
+    values: tuple[str, ...] = ()
+    """Options chosen, one number in the field's unit, or sentences; empty where the report says nothing."""
+    evidence: tuple[str, ...] = ()
+    """The sentences of the report that say so; never empty where there are values."""
+    guarded: str = ""
+    """rewritten where the model wrote what the report does not say; empty elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A structured template with what a report says of its fields."""
+
+    template: Template
+    fields: tuple[FilledField, ...]
+    """One for each field of the template, in its order."""
+    card: ModelCard
+    language: str = "en"
+    """ISO 639-1 code of the language of the report."""
+    seconds: float = 0.0
+
+
 class Unfit(Exception):
     """These weights cannot do what is asked of them; the message says why, without patient data."""
 
@@ -183,5 +211,19 @@ class Drafter(Protocol):
         """Draft the Impression, and nothing else, of findings that a person dictated.
 
         Raises Unfit when these weights were not trained for it, or the findings are empty or too long.
+        """
+        ...
+
+    def detail(self, impression: str, context: ClinicalContext) -> Draft:
+        """Draft the Findings, and nothing else, that stand behind an impression which a person dictated.
+
+        Raises Unfit when these weights were not trained for it, or the impression is empty or too long.
+        """
+        ...
+
+    def fill(self, template: Template, report: str, context: ClinicalContext) -> Filled:
+        """Fill a structured template with what a report says; what it does not say is left open.
+
+        Raises Unfit when these weights were not trained for it, or the report is empty or too long.
         """
         ...

@@ -7,7 +7,6 @@ from pathlib import Path
 import model.structured
 from model.structured.parse import read_templates
 from model.structured.template import Template, TemplateError
-
 from plugin.settings import SettingError, Settings
 
 SHIPPED_TEMPLATES = Path(model.structured.__file__).resolve().parent / "templates"

@@ -64,6 +64,7 @@ setup(
         "plugin.web": ["templates/*.html", "static/*"],
         "connectors.sandbox": ["studies/*"],
         "model": ["weights/**/*"],
+        "model.structured": ["templates/*.html"],
         "migrations": ["alembic.ini", "script.py.mako"],
     },
     install_requires=BASE,

@@ -27,8 +27,9 @@ CHEST = read_templates(Path(parse.__file__).with_name("templates"))["prelim.ches
 CARD = ModelCard("n", "1", "0" * 64, "2", "Not for <patients>.")
 REPORT = (
     "Clinical information:\nKnown pneumothorax. Nodule of 44 mm.\n\n"
-    "Findings:\nThere is a 12 mm pulmonary nodule in the right upper zone. There are small bilateral pleural effusions. No pneumothorax. The heart size is "
-    "normal. The aorta measures 3.1 cm.\n\nImpression:\nSmall bilateral pleural effusions."
+    "Findings:\nThere is a 12 mm pulmonary nodule in the right upper zone. There are small bilateral pleural "
+    "effusions. No pneumothorax. The heart size is normal. The aorta measures 3.1 cm.\n\n"
+    "Impression:\nSmall bilateral pleural effusions."
 )
 
 

@@ -114,7 +114,7 @@ def test_a_field_for_one_side_is_filled_for_that_side() -> None:
     assert only("No right pleural effusion.", field).values == ()
     assert only("Small bilateral pleural effusions.", field).values == ("small",)
     assert only("Moderate left pleural effusion.", field, "small").values == ()
-    unread = effusion("mild", "severe", label="Pleural effusion, left")
+    unread = effusion("none", "mild", label="Pleural effusion, left")
     assert only("Small left pleural effusion.", unread, "mild").values == ()
 
 

@@ -27,8 +27,9 @@ CHEST = read_templates(Path(parse.__file__).with_name("templates"))["prelim.ches
 CARD = ModelCard("n", "1", "0" * 64, "2", "Not for <patients>.")
 REPORT = (
     "Clinical information:\nKnown pneumothorax. Nodule of 44 mm.\n\n"
-    "Findings:\nThere is a 12 mm pulmonary nodule in the right upper zone. There are small bilateral pleural effusions. No pneumothorax. The heart size is "
-    "normal. The aorta measures 3.1 cm.\n\nImpression:\nSmall bilateral pleural effusions."
+    "Findings:\nThere is a 12 mm pulmonary nodule in the right upper zone. There are small bilateral pleural "
+    "effusions. No pneumothorax. The heart size is normal. The aorta measures 3.1 cm.\n\n"
+    "Impression:\nSmall bilateral pleural effusions."
 )
 
 
@@ -113,6 +114,8 @@ def test_a_field_for_one_side_is_filled_for_that_side() -> None:
     assert only("No right pleural effusion.", field).values == ()
     assert only("Small bilateral pleural effusions.", field).values == ("small",)
     assert only("Moderate left pleural effusion.", field, "small").values == ()
+    unread = effusion("none", "mild", label="Pleural effusion, left")
+    assert only("Small left pleural effusion.", unread, "mild").values == ()
 
 
 def test_two_values_that_contradict_one_another_leave_the_field_open() -> None:
@@ -144,6 +147,7 @@ def test_other_options_count_where_their_words_stand_beside_the_label() -> None:
     assert only("Intravenous contrast was given.", contrast, "yes").values == ("yes",)
     assert only("No contrast was given.", contrast, "yes").values == ()
     assert only("No contrast was given.", contrast, "no").values == ("no",)
+    assert only("No oral contrast. Intravenous contrast was given.", contrast, "no").values == ()
 
 
 def test_several_options_are_all_those_that_the_report_states() -> None:

@@ -11,8 +11,8 @@ from enum import StrEnum
 
 from connectors.exchange import ReportStatus, SignedReport
 from connectors.hl7.drafts import APPLICATION
-from model.headings import PROCEDURE, UNCERTAIN, titles_of
-from model.sections import CLINICAL_INFORMATION, COMPARISON, FINDINGS, IMPRESSION
+from model.headings import UNCERTAIN, titles_of
+from model.sections import CLINICAL_INFORMATION, COMPARISON, FINDINGS, IMPRESSION, PROCEDURE
 
 OUR_NAME = APPLICATION
 """MSH-3 of what we send, and the name of our Device: a report from there is no human's."""

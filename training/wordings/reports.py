@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from model.facts import BY_NAME, CATALOGUE, ORGANS
-from model.sections import IMPRESSION, title_in
+from model.headings import title_in
+from model.sections import IMPRESSION
 from model.wording import wording
 from training.facts import Fact, FactRecord
 from training.wordings.composing import Wordings, capitalised, joined, wordings_of

@@ -29,6 +29,7 @@ def judged_case(seed: int, skill: float = 0.9) -> Judged:
         truth=truth,
         said=said,
         concluded=said,
+        written=said,
         findings_text=text,
         text=f"{COMPARISON}\nNo prior available.\n\n{FINDINGS}\n{text}\n\n{IMPRESSION}\n{text}",
         probabilities=probabilities,

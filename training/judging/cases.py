@@ -108,6 +108,7 @@ def _judged(case: Case, watched: Watched, earlier: dict[str, Box]) -> Judged:
         random_drops=watched.random_drops,
         unsupported=(unsupported(watched.written), unsupported(draft.sentences)),
         abstained=watched.unsure,
+        written=watched.written,
     )
 
 

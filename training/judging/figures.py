@@ -32,7 +32,7 @@ from training.judging.trust import (
 from training.judging.worst import worst_cases
 
 Document = dict[str, Any]
-CONDITIONS = ("real", "shuffled", "chance_overlap", "blank", "always_normal")
+CONDITIONS = ("real", "written", "shuffled", "chance_overlap", "blank", "always_normal")
 PLOTTED = 2000
 """At most so many points of a scatter are kept in the document."""
 
@@ -64,7 +64,7 @@ def figures(
     document = {
         "cases": len(judged),
         "resamples": resamples,
-        "conditions": _conditions(weighted, truth, said, blank),
+        "conditions": _conditions(weighted, judged, blank),
         "findings": figures_of_each(real.real(weighted)),
         "measure": measure_figures(weighted, truth, said),
         "sizes_mm": [list(pair) for pair in zip(true_mm.tolist(), said_mm.tolist(), strict=True)][:PLOTTED],
@@ -92,17 +92,23 @@ def figures(
 
 
 def _conditions(
-    weighted: Array, truth: Sequence[FactRecord], said: Sequence[FactRecord], blank: Blank | None
+    weighted: Array, judged: Sequence[Judged], blank: Blank | None
 ) -> dict[str, dict[str, Figure]]:
-    """`chance_overlap` shuffles the truth against itself: what a drafter that is always right about another
+    """`written`: the words of the language half before the guard, which knows the finding heads, mends them.
+
+    `chance_overlap` shuffles the truth against itself: what a drafter that is always right about another
     case would score. A shuffled drafter that scores more has learned from something else than the image."""
-    cases = len(truth)
+    truth, said = [one.truth for one in judged], [one.said for one in judged]
+    written = [one.written for one in judged if one.written is not None]
+    cases = len(judged)
     found = {
         "real": marks_of(truth, said).real(weighted),
         "shuffled": marks_of(truth, said).shuffled(weighted),
         "chance_overlap": marks_of(truth, truth).shuffled(weighted),
         "always_normal": marks_of(truth, [FactRecord()] * cases).real(weighted),
     }
+    if len(written) == cases:
+        found["written"] = marks_of(truth, written).real(weighted)
     if blank is not None:
         # Of a refused image nothing is said.
         spoken = blank.said or (FactRecord(),)

@@ -12,7 +12,7 @@ from model.facts import head_name, split_head_name
 from model.readings import Box
 from model.sections import FINDINGS, IMPRESSION
 from model.statements import Statement, statements_of
-from model.study import Draft, Evidence
+from model.study import Draft, Evidence, Sentence
 from training.facts import FactRecord
 from training.judging.form import form_faults
 from training.reading import contradictions, read_record
@@ -66,6 +66,8 @@ class Judged:
     """Read back from the Findings."""
     concluded: FactRecord
     """Read back from the Impression."""
+    written: FactRecord | None
+    """Read back from the Findings as the language half wrote them, before the guard; None if not known."""
     findings_text: str
     text: str
     """The whole draft."""
@@ -101,21 +103,23 @@ def judge(
     random_drops: Mapping[str, float] | None = None,
     unsupported: tuple[int | None, int | None] = (None, None),
     abstained: bool = False,
+    written: Sequence[Sentence] | None = None,
 ) -> Judged:
     """Hold a draft against the truth.
 
     masks: finding head -> (slices, height, width) of what is true. earlier: the last box of each head among
     the cases before, to tell what pointing by chance is worth. unsupported: how many claims before and after
-    the guard.
+    the guard. written: the sentences before the guard.
     """
     findings = [s.text for s in draft.sentences if s.section == FINDINGS]
     impression = [s.text for s in draft.sentences if s.section == IMPRESSION]
-    said = read_record(findings, draft.language)
+    said = _findings_of(draft.sentences, draft.language)
     return Judged(
         seed=seed,
         truth=truth,
         said=said,
         concluded=read_record(impression, draft.language),
+        written=None if written is None else _findings_of(written, draft.language),
         findings_text=" ".join(findings),
         text=draft.text,
         form_faults=form_faults(draft),
@@ -138,6 +142,10 @@ def judge(
 def sentence_right(text: str, language: str, truth: FactRecord) -> bool:
     """Whether every finding and side that a sentence states is there, and none that it denies."""
     return all(_right(statement, truth.heads) for statement in statements_of(text, language))
+
+
+def _findings_of(sentences: Sequence[Sentence], language: str) -> FactRecord:
+    return read_record([s.text for s in sentences if s.section == FINDINGS], language)
 
 
 def evidence_boxes(draft: Draft) -> dict[str, Evidence]:

@@ -11,6 +11,7 @@ from training.judging.plots import bars_plot, drops_plot, reliability_plot, risk
 
 _NAMES = {
     "real": "real images",
+    "written": "before the guard",
     "shuffled": "shuffled",
     "chance_overlap": "truth of another case",
     "blank": "blank",
@@ -127,7 +128,10 @@ def _head(document: Mapping[str, Any]) -> list[str]:
 def _statements(document: Mapping[str, Any]) -> list[str]:
     shown = [name for name in CONDITIONS if name in document["conditions"]]
     rows = [
-        [_named(name), *(_cell(document["conditions"][c][name], interval=c == "real") for c in shown)]
+        [
+            _named(name),
+            *(_cell(document["conditions"][c][name], interval=c in ("real", "written")) for c in shown),
+        ]
         for name in document["conditions"]["real"]
     ]
     lines = [

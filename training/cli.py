@@ -65,7 +65,7 @@ def train(preset: str, out: Path, seed: int, threads: int, version: str, as_json
     help="Language of the orders and the drafts.",
 )
 @click.option("--unseen-wordings", is_flag=True, help="Orders in words that no training saw either.")
-@click.option("--out", type=FOLDER, help="Also write evaluation.json and evaluation.html into this folder.")
+@click.option("--out", type=FOLDER, help="Also write the figures, a page and a model card's scores into it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def evaluate(
     model: Path | None, count: int, language: str, unseen_wordings: bool, out: Path | None, as_json: bool

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from model.watched import WatchedDrafter
+from training.judging.card import scores_section
 from training.judging.cases import blank_images, judge_cases, unseen_cases
 from training.judging.figures import CONDITIONS, figures
 from training.judging.page import page
 
 Progress = Callable[[int], None]
-DOCUMENT, PAGE = "evaluation.json", "evaluation.html"
+DOCUMENT, PAGE, CARD = "evaluation.json", "evaluation.html", "scores.md"
 
 
 def evaluate(
@@ -50,11 +51,13 @@ def evaluate(
 
 
 def write(document: dict[str, Any], folder: Path) -> tuple[Path, Path]:
-    """Write the document as JSON and as a page into a folder, which is made when it is missing."""
+    """Write the document as JSON, as a page and as the scores of a model card into a folder, which is made
+    when it is missing; returns the paths of the first two."""
     folder.mkdir(parents=True, exist_ok=True)
     text, drawn = folder / DOCUMENT, folder / PAGE
     text.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     drawn.write_text(page(document), encoding="utf-8")
+    (folder / CARD).write_text(scores_section(document), encoding="utf-8")
     return text, drawn
 
 

@@ -11,14 +11,23 @@ import numpy as np
 import pytest
 
 from model.sections import FINDINGS, IMPRESSION, TITLES
+from model.statements import Statement
 from model.study import Draft, Evidence, Sentence
 from tests.watched_drafter import Oracle, oracle_draft
-from training.evaluate import DOCUMENT, PAGE, evaluate, table, write
+from training.evaluate import CARD, DOCUMENT, PAGE, evaluate, table, write
 from training.facts import Fact, FactRecord
 from training.judging.cases import Case, blank_images, judge_cases, unseen_cases
 from training.judging.figures import figures
 from training.judging.form import COLLAPSED_SHARE, collapsed, form_faults
-from training.judging.judged import Judged, box_around, boxes_overlap, judge, points_at, sentence_right
+from training.judging.judged import (
+    Judged,
+    box_around,
+    boxes_overlap,
+    judge,
+    points_at,
+    sentence_right,
+    statement_right,
+)
 from training.plan import TEST_SEEDS
 
 FLUID = FactRecord((Fact("pleural effusion", ("left",), size="small"),))
@@ -130,7 +139,9 @@ def test_evidence_is_held_against_the_mask() -> None:
 
 def test_only_rightly_stated_findings_have_evidence_to_judge() -> None:
     """A finding that is not there has no true place."""
-    assert judge(1, shown((2, 2, 2, 4, 6, 6)), FactRecord(), {}).pointed == ()
+    masks = mask_of(2, 2, 2, 6, 6, 6)
+    assert judge(1, shown((2, 2, 2, 4, 6, 6)), FactRecord(), masks).pointed == ()
+    assert judge(1, oracle_draft(FactRecord()), FLUID, masks).pointed == ()
 
 
 def test_the_box_around_a_mask_is_the_smallest() -> None:
@@ -154,6 +165,13 @@ def test_the_box_around_a_mask_is_the_smallest() -> None:
 def test_a_sentence_is_right_when_all_that_it_says_is(text: str, right: bool) -> None:
     """Of a chest with an effusion on the left."""
     assert sentence_right(text, "en", FLUID) is right
+
+
+def test_a_side_that_is_denied_must_be_free() -> None:
+    """Of an effusion on the left: none on the right is right, none on the left or on both is not."""
+    for sides, right in ((("right",), True), (("left",), False), (("right", "left"), False)):
+        denied = Statement("pleural effusion", False, sides)
+        assert statement_right(denied, FLUID.heads) is right
 
 
 def test_a_draft_in_due_form_has_no_faults() -> None:
@@ -212,3 +230,4 @@ def test_an_evaluation_is_written_as_document_and_page(tmp_path: Path) -> None:
     assert "oracle" in drawn.read_text(encoding="utf-8")
     assert all(name in table(document) for name in document["conditions"])
     assert document["tokens"] == 60
+    assert (tmp_path / "new" / "folder" / CARD).read_text(encoding="utf-8").startswith("## Scores\n")

@@ -289,6 +289,20 @@ def test_the_worst_cases_come_first_and_say_what_is_wrong() -> None:
     assert len(worst_cases(cases, count=2)) == 2
 
 
+def test_faults_of_form_and_contradictions_are_counted() -> None:
+    """One draft in four of each, and the faults are named with how often they came."""
+    judged = judged_cases(4)
+    judged[1] = replace(judged[1], contradictory=True)
+    judged[2] = replace(
+        judged[2], form_faults=("no section Impression",), concluded=nodule(9), said=BIG_HEART
+    )
+    document = figures(judged, resamples=5)
+    assert document["contradictory"]["value"] == 0.25
+    assert document["form_valid"]["value"] == 0.75
+    assert document["impression_agrees"]["value"] == 0.75
+    assert document["form_faults"] == {"no section Impression": 1}
+
+
 def test_sentences_are_calibrated_by_themselves() -> None:
     """A sentence of confidence 1 that is wrong half the time has an error of a half."""
     spoken = (Spoken(1.0, True), Spoken(1.0, False))

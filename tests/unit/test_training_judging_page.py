@@ -110,6 +110,11 @@ def test_a_page_of_next_to_nothing_is_still_a_page() -> None:
     assert "nan" not in html.lower().replace("nanum", "")
 
 
+def test_what_lies_outside_of_the_scale_is_drawn_at_its_end() -> None:
+    """A probability that rises by a half when the evidence goes stands with the lowest."""
+    assert drops_plot([(-0.5, 1.7)]) == drops_plot([(-0.1, 1.0)]) != drops_plot([(0.5, 1.7)])
+
+
 @pytest.mark.parametrize(
     "drawn",
     [

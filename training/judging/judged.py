@@ -141,7 +141,15 @@ def judge(
 
 def sentence_right(text: str, language: str, truth: FactRecord) -> bool:
     """Whether every finding and side that a sentence states is there, and none that it denies."""
-    return all(_right(statement, truth.heads) for statement in statements_of(text, language))
+    return all(statement_right(statement, truth.heads) for statement in statements_of(text, language))
+
+
+def statement_right(statement: Statement, true: frozenset[str]) -> bool:
+    """Whether a statement holds where these heads are true; without a side, on any side."""
+    if statement.sides:
+        named = {head_name(statement.finding, side) for side in statement.sides}
+        return named <= true if statement.present else not named & true
+    return statement.present == any(split_head_name(head)[0] == statement.finding for head in true)
 
 
 def _findings_of(sentences: Sequence[Sentence], language: str) -> FactRecord:
@@ -214,14 +222,6 @@ def box_around(mask: Mask) -> Box:
     """The smallest box around a mask that holds at least one voxel."""
     low, high = zip(*((int(i.min()), int(i.max()) + 1) for i in np.nonzero(mask)), strict=True)
     return (*low, *high)
-
-
-def _right(statement: Statement, true: frozenset[str]) -> bool:
-    """Without a side: whether the finding is there on any side."""
-    if statement.sides:
-        named = {head_name(statement.finding, side) for side in statement.sides}
-        return named <= true if statement.present else not named & true
-    return statement.present == any(split_head_name(head)[0] == statement.finding for head in true)
 
 
 def _volume(box: Sequence[int]) -> float:

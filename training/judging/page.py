@@ -111,6 +111,11 @@ def page(document: Mapping[str, Any]) -> str:
     )
 
 
+def named(name: str) -> str:
+    """What a figure or a condition is called for people."""
+    return _NAMES.get(name, name.replace("_", " "))
+
+
 def _head(document: Mapping[str, Any]) -> list[str]:
     model, distinct = document.get("model", {}), document["distinct"]
     lines = [
@@ -129,14 +134,14 @@ def _statements(document: Mapping[str, Any]) -> list[str]:
     shown = [name for name in CONDITIONS if name in document["conditions"]]
     rows = [
         [
-            _named(name),
+            named(name),
             *(_cell(document["conditions"][c][name], interval=c in ("real", "written")) for c in shown),
         ]
         for name in document["conditions"]["real"]
     ]
     lines = [
         "<h2>What is stated</h2>",
-        _table(["", *map(_named, shown)], rows),
+        _table(["", *map(named, shown)], rows),
         '<p class="quiet">Shuffled: each draft against the truth of another case, in expectation over all '
         "ways to shuffle. Truth of another case: the same for the truth itself, which is what chance "
         "gives.</p>",
@@ -193,7 +198,7 @@ def _trust(document: Mapping[str, Any]) -> list[str]:
     heads, sentences = document["calibration"]["heads"], document["calibration"]["sentences"]
     curves = [("one", heads["reliability"]), ("two", sentences["reliability"])]
     rows = [
-        [_named(name), _cell(heads[name]), _cell(sentences[name])]
+        [named(name), _cell(heads[name]), _cell(sentences[name])]
         for name in ("expected_calibration_error", "brier")
     ]
     risk = {name: part for name, part in document["risk"].items() if name != "curve"}
@@ -254,10 +259,6 @@ def _worst(cases: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _named(name: str) -> str:
-    return _NAMES.get(name, name.replace("_", " "))
-
-
 def _cell(figure: Mapping[str, Any] | None, *, interval: bool = True) -> str:
     """A figure as HTML; empty where there is none."""
     if figure is None or figure["value"] is None:
@@ -269,7 +270,7 @@ def _cell(figure: Mapping[str, Any] | None, *, interval: bool = True) -> str:
 
 
 def _list(figures: Mapping[str, Any]) -> str:
-    rows = [[_named(name), _cell(part), str(part["of"])] for name, part in figures.items()]
+    rows = [[named(name), _cell(part), str(part["of"])] for name, part in figures.items()]
     return _table(["", "value, 95 % interval", "of"], rows, kind="list")
 
 

@@ -1,13 +1,13 @@
-"""From a volume to the image that the vision transformer sees. Shared by serving and training.
+"""From a volume to the image that the vision half sees. Shared by serving and training.
 
-A CT is cut into slabs from feet to head. Of each slab the mean and the maximum intensity projection are
-windowed and become the channels of one tile; the tiles stand side by side in one image, so that
-attention spans the slices.
+A CT is cut into slabs from feet to head. Each slab becomes one plane; its channels are projections of the
+slab (the mean, the maximum, or the mean of a part of it) through windows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -19,7 +19,7 @@ from model.study import Unfit, Volume, WeightsError
 
 FloatArray = NDArray[np.float32]
 
-_PROJECTIONS = ("mean", "max")
+_PART = re.compile(r"part ([1-9]) of ([1-9])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Window:
     """One channel: a projection of the slab, shown through a window."""
 
     projection: str
-    """mean or max."""
+    """mean, max, or "part 2 of 4": the mean of the second quarter of the slab, from feet to head."""
     centre_hu: float
     width_hu: float
 
@@ -43,20 +43,20 @@ class ImageSettings:
     minimum_deviation: float
     """Standard deviation of the voxels below which an image is blank, in its own units."""
     windows: tuple[Window, ...]
-    tile: int
-    """Height and width of one tile, in pixels."""
-    tile_rows: int
-    tile_columns: int
+    planes: int
+    """Number of slabs that the volume is cut into."""
+    side: int
+    """Height and width of a plane, in pixels."""
 
     @property
-    def slabs(self) -> int:
-        """Number of slabs that the volume is cut into."""
-        return self.tile_rows * self.tile_columns
+    def shape(self) -> tuple[int, int, int, int]:
+        """(planes, channels, height, width) of the image."""
+        return self.planes, len(self.windows), self.side, self.side
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of the tiled image."""
-        return len(self.windows), self.tile * self.tile_rows, self.tile * self.tile_columns
+    def projections(self) -> tuple[str, ...]:
+        """The projections of the windows, each once."""
+        return tuple(dict.fromkeys(window.projection for window in self.windows))
 
     @classmethod
     def from_json(cls, part: Mapping[str, Any]) -> ImageSettings:
@@ -70,24 +70,21 @@ class ImageSettings:
                 minimum_extent_mm=(slices, rows, columns),
                 minimum_deviation=float(part["minimum_deviation"]),
                 windows=windows,
-                tile=int(part["tile"]),
-                tile_rows=int(part["tile_rows"]),
-                tile_columns=int(part["tile_columns"]),
+                planes=int(part["planes"]),
+                side=int(part["side"]),
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise WeightsError(
                 f"expected image settings in drafter.json: {error!r} is missing or wrong"
             ) from error
-        if not windows or any(w.projection not in _PROJECTIONS or w.width_hu <= 0 for w in windows):
+        if not windows or any(not _is_projection(w.projection) or w.width_hu <= 0 for w in windows):
             raise WeightsError(
-                "expected image.windows as [mean or max, centre, width above 0] in drafter.json"
+                "expected image.windows as [mean, max or part K of N, centre, width above 0] in drafter.json"
             )
-        if min(settings.tile, settings.tile_rows, settings.tile_columns) < 1:
-            raise WeightsError(
-                "expected image.tile, tile_rows and tile_columns of at least 1 in drafter.json"
-            )
-        if settings.minimum_slices < settings.slabs:
-            raise WeightsError(f"expected image.minimum_slices of at least one a slab ({settings.slabs})")
+        if min(settings.planes, settings.side) < 1:
+            raise WeightsError("expected image.planes and image.side of at least 1 in drafter.json")
+        if settings.minimum_slices < settings.planes:
+            raise WeightsError(f"expected image.minimum_slices of at least one a plane ({settings.planes})")
         return settings
 
     def to_json(self) -> dict[str, Any]:
@@ -98,9 +95,8 @@ class ImageSettings:
             "minimum_extent_mm": list(self.minimum_extent_mm),
             "minimum_deviation": self.minimum_deviation,
             "windows": [[w.projection, w.centre_hu, w.width_hu] for w in self.windows],
-            "tile": self.tile,
-            "tile_rows": self.tile_rows,
-            "tile_columns": self.tile_columns,
+            "planes": self.planes,
+            "side": self.side,
         }
 
 
@@ -153,27 +149,50 @@ def check_fit(volume: Volume, settings: ImageSettings) -> None:
         )
 
 
-def tiled_image(voxels: FloatArray, settings: ImageSettings) -> FloatArray:
-    """Make the image that the vision transformer sees.
+def planes_image(
+    voxels: FloatArray, spacing_mm: tuple[float, float, float], settings: ImageSettings
+) -> FloatArray:
+    """Make the image that the vision half sees.
 
-    voxels is (slices, height, width) in Hounsfield units; returns (channels, tile_rows * tile,
-    tile_columns * tile) between 0 and 1, the slab next to the feet at the upper left.
+    voxels is (slices, height, width) in Hounsfield units; returns (planes, channels, side, side) between
+    0 and 1, the plane next to the feet first. A field of view that is not square is shown with its true
+    proportions, in the middle of a black square. One slab is in work at a time: what is needed beside the
+    voxels does not grow with their number of slices.
     """
-    count, height, width = voxels.shape
-    down, across = _area_weights(height, settings.tile), _area_weights(width, settings.tile)
-    image = np.empty(settings.shape, dtype=np.float32)
-    for slab, (start, stop) in enumerate(slab_ranges(count, settings.slabs)):
-        part = voxels[start:stop]
-        projections = {"mean": part.mean(axis=0), "max": part.max(axis=0)}
-        shrunk = {name: down @ plane @ across.T for name, plane in projections.items()}
-        row, column = divmod(slab, settings.tile_columns)
-        rows = slice(row * settings.tile, (row + 1) * settings.tile)
-        columns = slice(column * settings.tile, (column + 1) * settings.tile)
+    count = voxels.shape[0]
+    (top, rows), (left, columns) = shown_area(voxels.shape, spacing_mm, settings.side)
+    down = _area_weights(voxels.shape[1], rows)
+    across = _area_weights(voxels.shape[2], columns)
+    image = np.zeros(settings.shape, dtype=np.float32)
+    for plane, (start, stop) in enumerate(slab_ranges(count, settings.planes)):
+        shrunk = {
+            name: down @ _projected(voxels[start:stop], name) @ across.T for name in settings.projections
+        }
         for channel, window in enumerate(settings.windows):
             low = window.centre_hu - window.width_hu / 2
             shown = (shrunk[window.projection] - low) / window.width_hu
-            image[channel, rows, columns] = np.clip(shown, 0, 1)
+            image[plane, channel, top : top + rows, left : left + columns] = np.clip(shown, 0, 1)
     return image
+
+
+def shown_area(
+    shape: Sequence[int], spacing_mm: tuple[float, float, float], side: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(first, count) of the rows and of the columns of a plane that the volume covers."""
+    height, width = shape[1] * spacing_mm[1], shape[2] * spacing_mm[2]
+    longest = max(height, width)
+    rows, columns = max(1, round(side * height / longest)), max(1, round(side * width / longest))
+    return ((side - rows) // 2, rows), ((side - columns) // 2, columns)
+
+
+def pixel_mm(shape: Sequence[int], spacing_mm: tuple[float, float, float], settings: ImageSettings) -> float:
+    """Side of one pixel of a plane in millimetres."""
+    return max(shape[1] * spacing_mm[1], shape[2] * spacing_mm[2]) / settings.side
+
+
+def plane_mm(shape: Sequence[int], spacing_mm: tuple[float, float, float], settings: ImageSettings) -> float:
+    """Thickness of one plane in millimetres."""
+    return shape[0] * spacing_mm[0] / settings.planes
 
 
 def slab_ranges(count: int, slabs: int) -> tuple[tuple[int, int], ...]:
@@ -182,14 +201,33 @@ def slab_ranges(count: int, slabs: int) -> tuple[tuple[int, int], ...]:
     return tuple(pairwise(edges))
 
 
-def _area_weights(length: int, tile: int) -> FloatArray:
-    """(tile, length) weights that average neighbouring pixels by how much of the new pixel they cover."""
-    edges = np.arange(tile + 1) * (length / tile)
+def _projected(slab: FloatArray, projection: str) -> FloatArray:
+    """(height, width) of a slab (slices, height, width)."""
+    if projection == "max":
+        highest: FloatArray = slab.max(axis=0)
+        return highest
+    if part := _PART.fullmatch(projection):
+        number, of = int(part[1]), int(part[2])
+        start = slab.shape[0] * (number - 1) // of
+        stop = max(start + 1, slab.shape[0] * number // of)
+        slab = slab[start:stop]
+    mean: FloatArray = slab.mean(axis=0)
+    return mean
+
+
+def _area_weights(length: int, pixels: int) -> FloatArray:
+    """(pixels, length) weights that average neighbouring pixels by how much of the new pixel they cover."""
+    edges = np.arange(pixels + 1) * (length / pixels)
     old = np.arange(length)
     cover = np.minimum(old[None, :] + 1, edges[1:, None]) - np.maximum(old[None, :], edges[:-1, None])
     weights = np.clip(cover, 0, None)
     shares: FloatArray = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
     return shares
+
+
+def _is_projection(name: str) -> bool:
+    part = _PART.fullmatch(name)
+    return name in ("mean", "max") or (part is not None and int(part[1]) <= int(part[2]))
 
 
 def _word(modality: str) -> str:

@@ -1,7 +1,8 @@
-"""Last phase: QLoRA. The base lies quantised and frozen; an adapter learns the report of the house."""
+"""Last phase: QLoRA. The base lies quantised and frozen; each adapter learns one task in one language."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,26 +10,31 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
-from model.fusion.prefix import PrefixFusion
+from model.fusion.fused import Fused, Fusion
 from model.language.base import load_base
 from model.language.settings import LanguageSettings
 from model.language.words import Words
 from training.checkpoint import Checkpoint
-from training.conversation import house_turn, language_loss
+from training.dataset import epochs
+from training.features import Features
 from training.fit import fit
 from training.losslog import LossLog
 from training.plan import Phase
 from training.progress import Progress, silent
-from training.speak import Features
 from training.tokenizer import END_ID, START_ID
+from training.turns import draw_language, language_loss, turn
+
+ANY_LANGUAGE = "*"
 
 
 def adapt(
+    task: str,
+    language: str,
     base: Path,
     base_sha256: str,
     settings: LanguageSettings,
     rank: int,
-    fusion: PrefixFusion,
+    fusion: Fusion,
     words: Words,
     kept: Features,
     phase: Phase,
@@ -37,12 +43,13 @@ def adapt(
     log: LossLog,
     progress: Progress = silent,
 ) -> nn.Module:
-    """The quantised base with a trained adapter. The fusion learns along, in place.
+    """The quantised base with an adapter for one task, in one language or in any ("*").
 
     The base is loaded by the code that serves it, so that the adapter corrects the very errors of the
-    quantisation that it will meet. The adapter's configuration names the base by its hash.
+    quantisation that it will meet. The fusion stays as it is, for all adapters share it. The adapter's
+    configuration names the base by its hash.
     """
-    torch.manual_seed(seed + 3)
+    torch.manual_seed(seed)
     network: nn.Module = get_peft_model(
         load_base(base, settings, torch.device("cpu")),
         LoraConfig(
@@ -55,22 +62,36 @@ def adapt(
             revision=f"sha256:{base_sha256}",
         ),
     )
-    both = nn.ModuleDict({"network": network, "fusion": fusion})
+    assert isinstance(fusion, nn.Module)
+    fusion.requires_grad_(requires_grad=False)
 
     def loss_of(step: int, index: Tensor) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng((seed + 3, step))
-        turns = [house_turn(kept.records[i], words, END_ID, rng) for i in index.tolist()]
+        cases = index.tolist()
+        rng = np.random.default_rng((seed, step))
+        turns = [
+            turn(
+                task,
+                draw_language(rng) if language == ANY_LANGUAGE else language,
+                kept.records[case],
+                words,
+                END_ID,
+                rng,
+            )
+            for case in cases
+        ]
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            prefix = fusion.project(kept.heads[index].float(), kept.slabs[index].float())
-            return language_loss(network, START_ID, prefix, turns), {}
+
+            def fuse(rows: Sequence[int]) -> Fused:
+                return fusion.project(kept.rows([cases[row] for row in rows]))
+
+            return language_loss(network, fusion, START_ID, fuse, turns), {}
 
     fit(
-        "adapt",
-        both,
+        f"adapt {task} {language}",
+        network,
+        lambda first: epochs(len(kept.records), phase.batch, phase.steps, seed, first),
         loss_of,
-        cases=len(kept.records),
         phase=phase,
-        seed=seed + 3,
         weight_decay=0.0,
         checkpoint=checkpoint,
         log=log,

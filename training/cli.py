@@ -14,6 +14,7 @@ from model.study import WeightsError
 from model.wording import LANGUAGES
 
 PRESET_NAMES = ("small", "tiny")
+FUSION_NAMES = ("prefix", "repeated", "inject")
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -23,31 +24,54 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of the learning.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Processes that make phantoms meanwhile.",
+)
+@click.option("--fusion", type=click.Choice(FUSION_NAMES), help="How vision meets text; the preset's own.")
 @click.option("--version", default="1", show_default=True, help="Version that the model card names.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-def train(preset: str, out: Path, seed: int, threads: int, version: str, as_json: bool) -> None:
+def train(
+    preset: str,
+    out: Path,
+    seed: int,
+    threads: int,
+    workers: int,
+    fusion: str | None,
+    version: str,
+    as_json: bool,
+) -> None:
     """Train a drafter on synthetic chests; OUT/model is the folder to serve.
 
     A run that was stopped goes on from OUT/state when it is started again with the same options. Losses
-    are written to OUT/losses.jsonl as the run goes and drawn in OUT/losses.svg at its end.
+    are written to OUT/losses.jsonl as the run goes and drawn in OUT/losses.svg at its end. The same options
+    with one thread give the same weights on the same kind of processor.
     """
+    from dataclasses import replace
+
     import torch
 
+    from model.fusion.settings import FusionSettings
+    from training.finetune import steps_of
     from training.finetune import train as run
     from training.plan import PRESETS
 
     torch.set_num_threads(threads)
     plan = PRESETS[preset]
-    total = plan.see.steps + plan.speak.steps + plan.join.steps + plan.adapt.steps
-    with click.progressbar(length=total, label="learning to see", file=sys.stderr) as bar:
+    if fusion:
+        plan = replace(plan, fusion=FusionSettings(fusion))
+    with click.progressbar(length=steps_of(plan), label="learning to see", file=sys.stderr) as bar:
 
         def progress(label: str, steps: int) -> None:
             if label:
                 bar.label = label
             bar.update(steps)
 
-        folder = run(plan, seed, out, version, progress)
+        folder = run(plan, seed, out, version, progress, workers)
     if as_json:
         click.echo(json.dumps({"model": str(folder), "losses": str(out / "losses.jsonl")}))
     else:

@@ -7,12 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from model.facts import BY_NAME, LEFT, RIGHT, head_name
+from model.facts import BY_NAME, LEFT, MEASURED, RIGHT, SIZED, SIZES, ZONED, ZONES, head_name
 
-SIZES = ("small", "moderate", "large")
-ZONES = ("upper", "lower")
-SIZED = frozenset({"pleural effusion", "pneumothorax"})
-ZONED = frozenset({"consolidation", "pulmonary nodule", "atelectasis"})
+SMALLEST_MM, LARGEST_MM = 10, 30
+"""Diameters of nodules that are drawn."""
 
 NORMAL_SHARE = 0.2
 _WEIGHTS = {
@@ -21,7 +19,7 @@ _WEIGHTS = {
     "consolidation": 0.15,
     "atelectasis": 0.13,
     # The smallest thing to see: it needs more examples than the others.
-    "pulmonary nodule": 0.19,
+    "pulmonary nodule": 0.24,
     "cardiomegaly": 0.11,
     "emphysema": 0.11,
 }
@@ -39,6 +37,8 @@ class Fact:
     """small, moderate or large for the findings in SIZED, else empty."""
     zone: str = ""
     """upper or lower for the findings in ZONED, else empty."""
+    millimetres: int | None = None
+    """Diameter for the findings in MEASURED, else None."""
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -85,4 +85,5 @@ def draw_fact(rng: np.random.Generator, finding: str, sides: Sequence[str] = ())
     side, bilateral = (RIGHT, LEFT)[int(rng.integers(2))], rng.random() < _BILATERAL_SHARE.get(finding, 0.0)
     size = SIZES[int(rng.integers(3))] if finding in SIZED else ""
     zone = ZONES[int(rng.integers(2))] if finding in ZONED else ""
-    return Fact(finding, tuple(sides) or ((RIGHT, LEFT) if bilateral else (side,)), size, zone)
+    diameter = int(rng.integers(SMALLEST_MM, LARGEST_MM + 1)) if finding in MEASURED else None
+    return Fact(finding, tuple(sides) or ((RIGHT, LEFT) if bilateral else (side,)), size, zone, diameter)

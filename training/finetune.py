@@ -6,32 +6,56 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
+from model.confidence import Calibration
 from model.drafter import TOKENIZER_FILE
-from model.fusion.prefix import PrefixFusion
+from model.fusion.fused import Fusion
+from model.fusion.making import make_fusion
+from model.fusion.settings import FusionSettings
 from model.language.words import Words
+from model.observing import SizeSettings
+from model.preprocess import pixel_mm
 from model.vision.tower import VisionTower
 from training.adapt import adapt
+from training.calibration import coverage_threshold, fit_calibration
 from training.checkpoint import Checkpoint
-from training.dataset import Examples, make_examples
+from training.dataset import Phantoms
+from training.features import Features, keep_features
 from training.losslog import LossLog
-from training.package import BASE, LANGUAGE, save_adapter, save_base, save_manifest, save_vision
-from training.plan import FEATURE_SEEDS, IMAGE, TRAIN_SEEDS, Plan
+from training.package import (
+    ADAPTED,
+    BASE,
+    adapter_folder,
+    language_settings,
+    save_adapter,
+    save_base,
+    save_manifest,
+    save_vision,
+)
+from training.phantoms import SHAPE, SPACING_MM
+from training.plan import CALIBRATION_SEEDS, FEATURE_SEEDS, IMAGE, TRAIN_SEEDS, Plan
 from training.progress import Progress, silent
 from training.see import head_weights, see
-from training.speak import join, keep_features, new_llama, speak
+from training.sizing import size_settings
+from training.speak import llama_config, new_llama, speak
 from training.tokenizer import train_tokenizer
 
+SURE_SHARE = 0.97
+"""Of the phantoms that calibrate, this share is sure enough to be drafted; of the rest the drafter abstains."""
 
-def train(plan: Plan, seed: int, out: Path, version: str = "1", progress: Progress = silent) -> Path:
+
+def train(
+    plan: Plan, seed: int, out: Path, version: str = "1", progress: Progress = silent, workers: int = 1
+) -> Path:
     """Train a drafter and return its model folder, `out / "model"`.
 
-    1. The vision half learns where findings are.
-    2. The language half learns to read what the vision half makes of phantoms that are new to it.
-    3. Both learn together for a short while.
-    4. The base is written, read back in 4-bit, and an adapter learns the report of the house on it.
+    1. The vision half learns where findings are, then whether they are.
+    2. Phantoms that are new to it say how sure it may be and what is small and large.
+    3. The language half learns to read what the vision half makes of further phantoms, and every task.
+    4. The base is written, read back in 4-bit, and an adapter for each task and language learns on it.
     5. The folder is written and every file pinned.
 
     Losses go to `losses.jsonl` and `losses.svg`; a run that was stopped goes on from `state/`.
@@ -39,90 +63,112 @@ def train(plan: Plan, seed: int, out: Path, version: str = "1", progress: Progre
     folder, state, log = out / "model", out / "state", LossLog(out / "losses.jsonl")
     shutil.rmtree(folder, ignore_errors=True)
 
-    # 1.
+    # 1. What is served is rounded to half precision, so what follows is learned on that.
     progress("learning to see", 0)
-    tower = train_tower(plan, seed, state, log, progress)
+    tower = train_tower(plan, seed, state, log, progress, workers)
+    tower.half().float()
+    torch.manual_seed(seed + 1)
+    fusion = new_fusion(plan.fusion, plan, tower)
 
-    # 2. and 3.
+    # 2.
+    progress("measuring how sure it may be", 0)
+    seeds = range(CALIBRATION_SEEDS, CALIBRATION_SEEDS + plan.calibration_phantoms)
+    calibration, sizes = calibrate(
+        keep_features(tower, fusion.features, seeds, IMAGE, plan.vision.heads, progress, workers), plan
+    )
+
+    # 3.
     progress("looking at new phantoms", 0)
     seeds = range(FEATURE_SEEDS, FEATURE_SEEDS + plan.feature_phantoms)
-    examples = make_examples(seeds, IMAGE, plan.vision.heads)
+    kept = keep_features(tower, fusion.features, seeds, IMAGE, plan.vision.heads, progress, workers)
     train_tokenizer(plan.vocabulary, seed, folder / BASE / TOKENIZER_FILE)
     words = Words(folder / BASE / TOKENIZER_FILE)
-    torch.manual_seed(seed + 1)
+    progress("learning to speak", 0)
     network = new_llama(plan)
-    fusion = PrefixFusion(len(plan.vision.heads), IMAGE.slabs, tower.width, plan.width)
-    _speak_and_join(plan, seed, state, log, tower, network, fusion, words, examples, progress)
+    speak(network, fusion, words, kept, plan.speak, seed, _spoken(plan, seed, state), log, progress)
 
     # 4.
-    progress("writing the base", 0)
     base_sha256 = save_base(network, folder)
-    tower.half().float()
-    kept = keep_features(tower, examples)
-    progress("learning the adapter", 0)
-    checkpoint = Checkpoint(state / "adapt.safetensors", {**_identity(plan, seed), "base": base_sha256})
-    adapted = adapt(
-        folder / BASE,
-        base_sha256,
-        LANGUAGE,
-        plan.rank,
-        fusion,
-        words,
-        kept,
-        plan.adapt,
-        seed,
-        checkpoint,
-        log,
-    )
+    _round(fusion)
+    for number, (task, language) in enumerate(ADAPTED):
+        progress(f"learning {task} {language}", 0)
+        identity = {**_identity(plan, seed), "base": base_sha256, "adapt": asdict(plan.adapt)}
+        name = adapter_folder(task, language).replace("/", "-")
+        adapted = adapt(
+            task,
+            language,
+            folder / BASE,
+            base_sha256,
+            language_settings(),
+            plan.rank,
+            fusion,
+            words,
+            kept,
+            plan.adapt,
+            seed + 10 + number,
+            Checkpoint(state / f"{name}.safetensors", {**identity, "adapter": name}),
+            log,
+            progress,
+        )
+        save_adapter(adapted, folder / adapter_folder(task, language))
 
     # 5.
     progress("writing the folder", 0)
-    save_adapter(adapted, folder)
     save_vision(tower, fusion, folder)
-    save_manifest(folder, plan, seed, version)
+    save_manifest(folder, plan, seed, version, plan.fusion, calibration, sizes)
     log.plot(out / "losses.svg")
     return folder
 
 
-def train_tower(plan: Plan, seed: int, state: Path, log: LossLog, progress: Progress = silent) -> VisionTower:
+def steps_of(plan: Plan) -> int:
+    """How many steps a run reports to its progress bar."""
+    looks = -(-plan.calibration_phantoms // 16) + -(-plan.feature_phantoms // 16)
+    return plan.see.steps + looks + plan.speak.steps + len(ADAPTED) * plan.adapt.steps
+
+
+def train_tower(
+    plan: Plan, seed: int, state: Path, log: LossLog, progress: Progress = silent, workers: int = 1
+) -> VisionTower:
     """The vision half, trained or read back from its checkpoint."""
     torch.manual_seed(seed)
-    tower = VisionTower(plan.vision, IMAGE.shape, (IMAGE.tile_rows, IMAGE.tile_columns))
+    tower = VisionTower(plan.vision, IMAGE.shape)
     checkpoint = Checkpoint(state / "see.safetensors", _seen_identity(plan, seed))
-    if checkpoint.restore(tower) >= plan.see.steps:
-        progress("", plan.see.steps)
-        return tower.eval()
-    heads = plan.vision.heads
-    examples = make_examples(range(TRAIN_SEEDS, TRAIN_SEEDS + plan.train_phantoms), IMAGE, heads)
-    see(tower, examples, head_weights(heads), plan.see, seed, checkpoint, log, progress)
+    phantoms = Phantoms(TRAIN_SEEDS, plan.see.steps * plan.see.batch, IMAGE, plan.vision.heads)
+    see(tower, phantoms, head_weights(plan.vision.heads), plan.see, checkpoint, log, progress, workers)
     return tower
 
 
-def _speak_and_join(
-    plan: Plan,
-    seed: int,
-    state: Path,
-    log: LossLog,
-    tower: VisionTower,
-    network: nn.Module,
-    fusion: PrefixFusion,
-    words: Words,
-    examples: Examples,
-    progress: Progress,
-) -> None:
-    identity = _identity(plan, seed)
-    joined = Checkpoint(state / "join.safetensors", {**identity, "join": asdict(plan.join)})
-    whole = nn.ModuleDict({"tower": tower, "network": network, "fusion": fusion})
-    if joined.restore(whole) < plan.join.steps:
-        progress("learning to speak", 0)
-        spoken = Checkpoint(state / "speak.safetensors", identity)
-        kept = keep_features(tower, examples)
-        speak(network, fusion, words, kept, plan.speak, seed, spoken, log, progress)
-        progress("learning together", 0)
-        join(tower, network, fusion, words, examples, plan, seed, joined, log, progress)
-    else:
-        progress("", plan.speak.steps + plan.join.steps)
-    whole.eval()
+def new_fusion(settings: FusionSettings, plan: Plan, tower: VisionTower) -> Fusion:
+    """The fusion of a plan, untrained."""
+    return make_fusion(settings, heads=len(plan.vision.heads), tower=tower, config=llama_config(plan))
+
+
+def calibrate(kept: Features, plan: Plan) -> tuple[Calibration, SizeSettings]:
+    """How sure the heads may be, below which confidence a draft is not written, and what is small and large."""
+    heads = plan.vision.heads
+    logits, truth = kept.logits.numpy(), kept.truth.numpy()
+    first = fit_calibration(heads, logits, truth)
+    sure = [
+        np.prod(
+            [max(p, 1 - p) for p in (first.calibrated(h, float(v)) for h, v in zip(heads, row, strict=True))]
+        )
+        for row in logits
+    ]
+    depths = np.exp(kept.measures[:, :, 3].numpy()) * pixel_mm(SHAPE, SPACING_MM, IMAGE)
+    return (
+        Calibration(first.heads, coverage_threshold(sure, SURE_SHARE)),
+        size_settings(kept.records, depths, heads),
+    )
+
+
+def _round(fusion: Fusion) -> None:
+    """In half precision, as it will be served; the adapters learn on that."""
+    assert isinstance(fusion, nn.Module)
+    fusion.half().float()
+
+
+def _spoken(plan: Plan, seed: int, state: Path) -> Checkpoint:
+    return Checkpoint(state / f"speak-{plan.fusion.kind}.safetensors", _identity(plan, seed))
 
 
 def _seen_identity(plan: Plan, seed: int) -> dict[str, object]:
@@ -131,7 +177,6 @@ def _seen_identity(plan: Plan, seed: int) -> dict[str, object]:
         "seed": seed,
         "image": IMAGE.to_json(),
         "vision": plan.vision.to_json(),
-        "phantoms": plan.train_phantoms,
         "steps": asdict(plan.see),
     }
 
@@ -141,6 +186,7 @@ def _identity(plan: Plan, seed: int) -> dict[str, object]:
     return {
         **_seen_identity(plan, seed),
         "phase": "speak",
+        "fusion": plan.fusion.to_json(),
         "language": list(language),
         "feature_phantoms": plan.feature_phantoms,
         "speak": asdict(plan.speak),

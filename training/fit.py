@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from training.checkpoint import EVERY_STEPS, Checkpoint, trained
-from training.dataset import epochs
 from training.losslog import LossLog
 from training.plan import Phase
 from training.progress import Progress
 from training.schedule import rate
 
-LossOf = Callable[[int, Tensor], tuple[Tensor, dict[str, float]]]
-"""Takes the step and (batch,) indices of cases; returns the loss and its parts for the log."""
+Batch = TypeVar("Batch")
 
 
 def fit(
     name: str,
     module: nn.Module,
-    loss_of: LossOf,
+    batches: Callable[[int], Iterator[tuple[int, Batch]]],
+    loss_of: Callable[[int, Batch], tuple[Tensor, dict[str, float]]],
     *,
-    cases: int,
     phase: Phase,
-    seed: int,
     weight_decay: float,
     checkpoint: Checkpoint,
     log: LossLog,
@@ -33,16 +31,23 @@ def fit(
 ) -> None:
     """Train a module in place, on from its checkpoint when there is one, and leave it in eval mode.
 
-    AdamW on whatever takes gradients, gradients clipped to norm 1, one line of the log a step.
+    batches gives (step, batch) from a step on; loss_of takes both and returns the loss and its parts for the
+    log. AdamW on whatever takes gradients, gradients clipped to norm 1, one line of the log a step. Raises
+    FloatingPointError when the loss is no number: the last checkpoint is kept.
     """
     optimiser = torch.optim.AdamW(trained(module).values(), lr=phase.learning_rate, weight_decay=weight_decay)
     first = checkpoint.restore(module, optimiser)
     progress("", first)
     module.train()
-    for step, index in epochs(cases, phase.batch, phase.steps, seed, first):
+    for step, batch in batches(first):
         for group in optimiser.param_groups:
             group["lr"] = phase.learning_rate * rate(step, phase.steps)
-        loss, parts = loss_of(step, index)
+        loss, parts = loss_of(step, batch)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"expected a finite loss, found {loss.item()} in phase {name} at step {step + 1}: start "
+                "again with the same options to go on from the last checkpoint, or with a lower learning rate"
+            )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from model.facts import LEFT, RIGHT, head_name
 from model.study import Volume
-from training.facts import Fact, FactRecord, draw
+from training.facts import SMALLEST_MM, Fact, FactRecord, draw
 
-SHAPE = (32, 96, 96)
-SPACING_MM = (10.0, 3.6, 3.6)
+SHAPE = (40, 112, 112)
+SPACING_MM = (8.0, 3.1, 3.1)
 
-AIR_HU, FAT_HU, MUSCLE_HU, LUNG_HU, FLUID_HU, BONE_HU, LIVER_HU, BLOOD_HU = (
+AIR_HU, FAT_HU, MUSCLE_HU, LUNG_HU, FLUID_HU, BONE_HU, LIVER_HU, BLOOD_HU, NODULE_HU = (
     -1000.0,
     -100.0,
     40.0,
@@ -29,9 +29,14 @@ AIR_HU, FAT_HU, MUSCLE_HU, LUNG_HU, FLUID_HU, BONE_HU, LIVER_HU, BLOOD_HU = (
     350.0,
     60.0,
     45.0,
+    60.0,
 )
-VISIBLE_VOXELS = 20
-"""A finding of fewer voxels than this is not to be seen."""
+_SHARED = 0.5
+"""Of its voxels a finding must show this share, or it is not to be seen."""
+_COVERED = 0.3
+"""A voxel belongs to a nodule that fills this share of it."""
+_FINER = 4
+"""A nodule's share of a voxel is summed over so many layers of it."""
 _SIGN = {RIGHT: -1.0, LEFT: 1.0}
 _EFFUSION_TOP = {"small": 0.62, "moderate": 0.36, "large": 0.04}
 _PNEUMOTHORAX_DEPTH = {"small": 0.30, "moderate": 0.52, "large": 0.80}
@@ -48,6 +53,15 @@ class Phantom:
     record: FactRecord
     masks: Mapping[str, Mask]
     """Finding head -> (slices, height, width), only for the heads that are true."""
+
+    @property
+    def millimetres(self) -> dict[str, float]:
+        """Finding head -> diameter of a nodule; depth of anything else from front to back."""
+        said = {head: fact.millimetres for fact in self.record.facts for head in fact.heads}
+        return {
+            head: float(said[head] or mask.sum(axis=1).max() * SPACING_MM[1])
+            for head, mask in self.masks.items()
+        }
 
     @property
     def boxes(self) -> dict[str, tuple[int, int, int, int, int, int]]:
@@ -165,12 +179,12 @@ class _Chest:
     def _vessels(self, side: str) -> None:
         sign = _SIGN[side]
         for _ in range(int(self.rng.integers(9, 14))):
-            angle, radius = self._between(-2.4, 2.4), self._between(0.9, 1.5)
+            angle, radius = self._between(-2.4, 2.4), self._between(0.9, 1.6)
             at = np.array([self._between(0.42, 0.58), self._between(-0.05, 0.10), sign * 0.20])
             step = np.array(
-                [self._between(-0.035, 0.035), 0.045 * math.sin(angle), sign * 0.045 * math.cos(angle)]
+                [self._between(-0.03, 0.03), 0.04 * math.sin(angle), sign * 0.04 * math.cos(angle)]
             )
-            for _ in range(int(self.rng.integers(5, 10))):
+            for _ in range(int(self.rng.integers(6, 12))):
                 self._ball(self.lungs[side], at, float(radius), 0.6, float(self._between(-150, 30)))
                 at, radius = at + step, radius * np.float32(0.93)
 
@@ -206,8 +220,8 @@ class _Chest:
                 holes |= self._ball(
                     self.lungs[side],
                     at,
-                    float(self._between(1.5, 3.2)),
-                    float(self._between(0.8, 1.6)),
+                    float(self._between(1.7, 3.7)),
+                    float(self._between(1.0, 2.0)),
                     -1000.0,
                 )
         self.masks["emphysema"] = both
@@ -221,7 +235,7 @@ class _Chest:
         y, x = float(self._between(-0.2, 0.25)), sign * float(self._between(0.36, 0.48))
         for _ in range(5):
             at = np.array([height, y, x]) + np.array([0.05, 0.10, 0.07]) * self.rng.uniform(-1, 1, 3)
-            pixels, slices = float(self._between(5.5, 8.5)), float(self._between(1.8, 3.0))
+            pixels, slices = float(self._between(6.4, 9.9)), float(self._between(2.2, 3.8))
             mask |= self._ball(self.lungs[side], at, pixels, slices, 20.0)
         # Mottled by air that is left in the bronchi.
         mottle = mask & (self.rng.integers(0, 6, size=SHAPE, dtype=np.uint8) == 0)
@@ -238,10 +252,35 @@ class _Chest:
         return mask
 
     def _nodule(self, side: str, fact: Fact) -> Mask:
+        """A ball that fills its outer voxels in part, so that its diameter shows more finely than they do."""
         sign, height = _SIGN[side], self._height(fact)
-        pixels = float(self._between(2.6, 4.2))
-        at = np.array([height, self._between(-0.26, 0.26), sign * self._between(0.34, 0.52)])
-        return self._ball(self.lungs[side], at, pixels, pixels * SPACING_MM[1] / SPACING_MM[0] + 0.3, 60.0)
+        at = (height, self._between(-0.26, 0.26), sign * self._between(0.34, 0.52))
+        radius = np.float32(fact.millimetres or SMALLEST_MM) / 2
+        centre = (
+            float(at[0]) * (SHAPE[0] - 1),
+            _place(self.y[0, :, 0], at[1]),
+            _place(self.x[0, 0, :], at[2]),
+        )
+        window = tuple(
+            slice(max(0, math.floor(c - radius / mm) - 1), min(n, math.ceil(c + radius / mm) + 2))
+            for c, mm, n in zip(centre, SPACING_MM, SHAPE, strict=True)
+        )
+        zz, yy, xx = np.ogrid[window]
+        share = np.zeros(np.broadcast_shapes(zz.shape, yy.shape, xx.shape), dtype=np.float32)
+        for layer in range(_FINER):
+            z = zz + (layer + 0.5) / _FINER - 0.5
+            squares = [
+                ((places - c) * mm) ** 2
+                for places, c, mm in zip((z, yy, xx), centre, SPACING_MM, strict=True)
+            ]
+            distance = np.sqrt(squares[0] + squares[1] + squares[2])
+            share += np.clip((radius - distance) / SPACING_MM[1] + 0.5, 0, 1).astype(np.float32) / _FINER
+        share *= self.lungs[side][window]
+        hu = self.hu[window]
+        hu += share * (NODULE_HU - hu)
+        mask = np.zeros(SHAPE, dtype=np.bool_)
+        mask[window] = share >= min(_COVERED, float(share.max()) or 1.0)
+        return mask
 
     def _pneumothorax(self, side: str, fact: Fact) -> Mask:
         depth = np.float32(_PNEUMOTHORAX_DEPTH[fact.size]) + self._between(-0.05, 0.05)
@@ -281,7 +320,7 @@ class _Chest:
                 for cover in over:
                     if cover is not None:
                         seen &= ~cover
-                if seen.sum() < max(VISIBLE_VOXELS, 0.5 * mask.sum()):
+                if seen.sum() < max(1, _SHARED * mask.sum()):
                     del self.masks[head]
                 else:
                     self.masks[head] = seen
@@ -294,3 +333,8 @@ class _Chest:
         blurred = out.copy()
         blurred[:, :, 1:-1] = (out[:, :, :-2] + 2 * out[:, :, 1:-1] + out[:, :, 2:]) / 4
         return blurred
+
+
+def _place(axis: NDArray[np.float32], at: np.float32) -> float:
+    """Where on an axis of even steps a coordinate lies, in voxels."""
+    return float((at - axis[0]) / (axis[1] - axis[0]))

@@ -6,30 +6,34 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from model.facts import HEADS
+from model.fusion.settings import FusionSettings
 from model.preprocess import ImageSettings, Window
-from model.vision.settings import VisionSettings
+from model.vision.settings import EncoderSettings, VisionSettings
 
 TRAIN_SEEDS = 10_000_000
 """Phantoms to train the vision half on have seeds from here."""
 FEATURE_SEEDS = 20_000_000
 """Phantoms to train the language half on: the vision half must be as unsure of them as of new ones."""
+CALIBRATION_SEEDS = 30_000_000
+"""Phantoms that say how sure the finding heads may be."""
 TEST_SEEDS = 90_000_000
 """Phantoms that no training sees."""
 
 IMAGE = ImageSettings(
     modalities=("CT",),
-    minimum_slices=16,
+    minimum_slices=20,
     minimum_extent_mm=(150.0, 200.0, 200.0),
     minimum_deviation=10.0,
     windows=(
+        Window("part 1 of 4", -600.0, 1500.0),
+        Window("part 2 of 4", -600.0, 1500.0),
+        Window("part 3 of 4", -600.0, 1500.0),
+        Window("part 4 of 4", -600.0, 1500.0),
         Window("mean", -850.0, 400.0),
-        Window("max", -400.0, 1000.0),
         Window("mean", 40.0, 400.0),
-        Window("mean", -350.0, 1300.0),
     ),
-    tile=96,
-    tile_rows=2,
-    tile_columns=4,
+    planes=10,
+    side=112,
 )
 
 
@@ -48,16 +52,15 @@ class Plan:
 
     name: str
     vision: VisionSettings
-    train_phantoms: int
+    fusion: FusionSettings
     feature_phantoms: int
+    calibration_phantoms: int
     see: Phase
-    """The vision half alone, on lesion maps and finding probabilities."""
+    """The vision half alone, on lesion maps, finding probabilities and sizes; no phantom comes twice."""
     speak: Phase
     """The language half alone, on cached features."""
-    join: Phase
-    """Both, end to end."""
     adapt: Phase
-    """The LoRA adapter on the quantised language half."""
+    """Each LoRA adapter on the quantised language half."""
     vocabulary: int
     width: int
     layers: int
@@ -65,40 +68,47 @@ class Plan:
     key_heads: int
     feed_forward: int
     rank: int
-    """Rank of the LoRA adapter."""
+    """Rank of the LoRA adapters."""
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain values, for the log and to tell one plan's checkpoints from another's."""
         return asdict(self)
 
 
+def _vision(depth: int, stem_width: int) -> VisionSettings:
+    tiles = EncoderSettings(
+        "vit_tiny_patch16_224", "tiled", depth=depth, stem_width=stem_width, tile_columns=5, stages=depth
+    )
+    return VisionSettings((tiles,), HEADS)
+
+
 PRESETS = {
     "small": Plan(
         name="small",
-        vision=VisionSettings("vit_tiny_patch16_224", depth=4, stem_width=128, heads=HEADS),
-        train_phantoms=2800,
-        feature_phantoms=2800,
-        see=Phase(1000, 16, 1e-3),
-        speak=Phase(700, 32, 1.5e-3),
-        join=Phase(30, 16, 1e-4),
-        adapt=Phase(400, 32, 2e-3),
-        vocabulary=1024,
+        vision=_vision(depth=4, stem_width=128),
+        fusion=FusionSettings("prefix"),
+        feature_phantoms=4800,
+        calibration_phantoms=1000,
+        see=Phase(1200, 16, 1e-3),
+        speak=Phase(900, 32, 1.5e-3),
+        adapt=Phase(120, 32, 1e-3),
+        vocabulary=2048,
         width=256,
         layers=4,
         query_heads=4,
         key_heads=2,
         feed_forward=704,
-        rank=16,
+        rank=8,
     ),
     # For tests: walks through every phase and learns nothing.
     "tiny": Plan(
         name="tiny",
-        vision=VisionSettings("vit_tiny_patch16_224", depth=1, stem_width=32, heads=HEADS),
-        train_phantoms=8,
+        vision=_vision(depth=1, stem_width=32),
+        fusion=FusionSettings("prefix"),
         feature_phantoms=8,
+        calibration_phantoms=8,
         see=Phase(2, 4, 1e-3),
         speak=Phase(2, 4, 1e-3),
-        join=Phase(1, 2, 1e-4),
         adapt=Phase(2, 4, 1e-3),
         vocabulary=512,
         width=64,

@@ -1,4 +1,4 @@
-"""First phase: the vision half learns where findings are, before any word is trained.
+"""First phases: the vision half learns where findings are, then whether they are, before any word.
 
 Trained end to end from words alone, the drafter learns to call everything normal; dense lesion maps from
 the first step are what makes it look.
@@ -13,12 +13,15 @@ from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 from model.vision.seen import Seen
 from model.vision.tower import VisionTower
 from training.checkpoint import Checkpoint
-from training.dataset import Examples
+from training.dataset import Examples, Phantoms
 from training.fit import fit
 from training.losslog import LossLog
 from training.plan import Phase
 from training.progress import Progress, silent
 
+_SEGMENT_SHARE = 0.15
+"""Of the steps: first where, then whether. A probability is read from the map, and from a map that shows
+nothing yet it could only learn how common a finding is."""
 _SMALL_FINDING_WEIGHT = 2.0
 _SMALL = "pulmonary nodule"
 
@@ -28,47 +31,56 @@ def head_weights(heads: tuple[str, ...]) -> Tensor:
     return torch.tensor([_SMALL_FINDING_WEIGHT if name.startswith(_SMALL) else 1.0 for name in heads])
 
 
-def vision_loss(seen: Seen, maps: Tensor, weights: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Loss of probabilities and lesion maps; maps is (batch, heads, height / 8, width / 8) of 0 and 1.
+def vision_loss(
+    seen: Seen, truth: Examples, weights: Tensor, classify: bool = True
+) -> tuple[Tensor, dict[str, float]]:
+    """Loss of lesion maps and sizes, and of probabilities unless they wait for the maps.
 
     Positive places are averaged for each finding first: a nodule counts as much as a lung full of fluid.
     """
-    present = (maps.flatten(2).amax(dim=2) > 0).float()
+    present = truth.present
     image = (F.binary_cross_entropy_with_logits(seen.logits, present, reduction="none") * weights).mean()
-    places = F.binary_cross_entropy_with_logits(seen.maps, maps, reduction="none").flatten(2)
-    flat = maps.flatten(2)
+    places = F.binary_cross_entropy_with_logits(seen.maps, truth.maps, reduction="none").flatten(2)
+    flat = truth.maps.flatten(2)
     inside = (places * flat).sum(dim=2) / flat.sum(dim=2).clamp(min=1)
     positive = (inside * present * weights).sum() / present.sum().clamp(min=1)
     negative = (places * (1 - flat)).mean()
-    loss = 2 * image + positive + 4 * negative
-    return loss, {"image": image.item(), "positive": positive.item(), "negative": negative.item()}
+    off = F.smooth_l1_loss(seen.measures, truth.measures, reduction="none", beta=0.1)
+    sizes = (off.mean(dim=2) * present * weights).sum() / present.sum().clamp(min=1)
+    loss = positive + 4 * negative + sizes + (2 * image if classify else 0)
+    return loss, {
+        "image": image.item(),
+        "positive": positive.item(),
+        "negative": negative.item(),
+        "sizes": sizes.item(),
+    }
 
 
 def see(
     tower: VisionTower,
-    examples: Examples,
+    phantoms: Phantoms,
     weights: Tensor,
     phase: Phase,
-    seed: int,
     checkpoint: Checkpoint,
     log: LossLog,
     progress: Progress = silent,
+    workers: int = 1,
 ) -> None:
-    """Train the vision half in place."""
+    """Train the vision half in place, on phantoms that are made while it learns."""
 
-    def loss_of(_step: int, index: Tensor) -> tuple[Tensor, dict[str, float]]:
-        images, maps = examples.batch(index)
+    segmenting = round(phase.steps * _SEGMENT_SHARE)
+
+    def loss_of(step: int, batch: Examples) -> tuple[Tensor, dict[str, float]]:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            seen = tower(images)
-        return vision_loss(seen, maps, weights)
+            seen = tower(batch.images)
+        return vision_loss(seen, batch, weights, classify=step >= segmenting)
 
     fit(
         "see",
         tower,
+        lambda first: phantoms.batches(phase.batch, phase.steps, first, workers),
         loss_of,
-        cases=len(examples.records),
         phase=phase,
-        seed=seed,
         weight_decay=0.02,
         checkpoint=checkpoint,
         log=log,

@@ -1,4 +1,4 @@
-"""The small tokenizer of the shipped weights: byte-level BPE over the templates."""
+"""The small tokenizer of the shipped weights: byte-level BPE over what the language half reads and writes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from model.prompts import fields
-from model.sections import FINDINGS
 from training.facts import draw
-from training.templates import PLAIN_TASK, clinical_context, house_report, plain_list
+from training.turns import mixed_turns
 
 START, END = "<|begin_of_text|>", "<|end_of_text|>"
 START_ID, END_ID = 0, 1
 
 
-def train_tokenizer(vocabulary: int, seed: int, path: Path, texts: int = 3000) -> None:
-    """Train on texts that the seed makes; write tokenizer.json. Bytes are tokens: any text can be encoded."""
+def train_tokenizer(vocabulary: int, seed: int, path: Path, texts: int = 12_000) -> None:
+    """Train on turns that the seed makes; write tokenizer.json. Bytes are tokens: any text can be encoded."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -36,7 +34,17 @@ def train_tokenizer(vocabulary: int, seed: int, path: Path, texts: int = 3000) -
 def _texts(seed: int, count: int) -> Iterator[str]:
     rng = np.random.default_rng(seed)
     for _ in range(count):
-        record = draw(rng)
-        yield "".join(f"{name}: {words}\n" for name, words in fields(clinical_context(rng)))
-        yield house_report(record, rng)
-        yield f"{PLAIN_TASK}:\n{plain_list(record)}\n{FINDINGS}:\n"
+        heard = _Recorder()
+        mixed_turns([draw(rng)], heard, END_ID, rng)
+        yield from heard.texts
+
+
+class _Recorder:
+    """Stands where the tokenizer will stand, and keeps the texts that it is given."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def encode(self, text: str) -> list[int]:
+        self.texts.append(text)
+        return []

@@ -25,8 +25,8 @@ class Seen:
     heights: Tensor
     """(batch, heads, planes): share of each head's attention that lies in each plane; sums to one."""
     measures: Tensor
-    """(batch, heads, 4): logarithm of millimetres: extent along slices, rows and columns of the box, and the
-    diameter or depth of the finding."""
+    """(batch, heads, 4), natural logarithms: extent of the box along slices, in planes; along rows and along
+    columns, in pixels of a plane; and the diameter or depth of the finding, in pixels of a plane."""
     stages: tuple[Tensor, ...] = ()
     """Each (batch, heads + tokens, width): features of the encoder's earlier stages at the places of pooled
     and tokens, early to deep."""

@@ -1,91 +1,115 @@
-"""A vision transformer over the tiled image, with a lesion map and a probability for every finding head."""
+"""The vision half: encoders of timm side by side over the planes of a volume, and the finding heads."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
-from model.operators import import_timm
-from model.study import WeightsError
+from model.vision.encoder import Encoder
+from model.vision.heads import FindingHeads
+from model.vision.resampler import PlanePosition, Resampler
 from model.vision.seen import Seen
 from model.vision.settings import VisionSettings
 
+STRIDE = 8
+"""A place of a lesion map covers so many pixels of a plane in each direction."""
+
 
 class VisionTower(nn.Module):
-    """Convolutional stem at an eighth of the image's size, timm transformer, finding heads.
+    """Encoders, slice positions, heads and, where it is asked for, a resampler.
 
-    Small findings cover one or two of the transformer's tokens: the lesion maps read the stem as well.
+    Small findings cover one or two of a transformer's patches: the heads read the stem's features as well.
     """
 
-    def __init__(
-        self, settings: VisionSettings, image_shape: tuple[int, int, int], tiles: tuple[int, int]
-    ) -> None:
-        """image_shape is (channels, height, width); tiles is (rows, columns) of the tiling."""
+    def __init__(self, settings: VisionSettings, image_shape: tuple[int, int, int, int]) -> None:
+        """image_shape is (planes, channels, height, width). Raises WeightsError when it does not fit."""
         super().__init__()
-        channels, height, width = image_shape
-        if height % (16 * tiles[0]) or width % (16 * tiles[1]):
-            raise WeightsError(f"expected tiles that 16 divides, found an image of {height} x {width}")
-        self.tiles = tiles
-        stem, heads = settings.stem_width, len(settings.heads)
-        self.stem = nn.Sequential(
-            nn.Conv2d(channels, stem // 2, kernel_size=4, stride=4),
-            nn.GELU(),
-            nn.Conv2d(stem // 2, stem, kernel_size=3, stride=2, padding=1),
-            nn.GroupNorm(8, stem),
-            nn.GELU(),
-            nn.Conv2d(stem, stem, kernel_size=3, padding=1),
-            nn.GroupNorm(8, stem),
-            nn.GELU(),
+        encoders = [Encoder(one, image_shape) for one in settings.encoders]
+        self.encoders = nn.ModuleList(encoders)
+        self.width = settings.width
+        self.deep = nn.ModuleList(nn.Conv2d(one.widths[-1], self.width, kernel_size=1) for one in encoders)
+        self.near = nn.ModuleList(
+            nn.Conv2d(one.near_width, self.width, kernel_size=1) if one.near_width else nn.Identity()
+            for one in encoders
         )
-        self.transformer = import_timm().create_model(
-            settings.timm_name,
-            pretrained=False,
-            img_size=(height // 8, width // 8),
-            patch_size=2,
-            in_chans=stem,
-            depth=settings.depth,
-            num_classes=0,
-        )
-        self.width = int(self.transformer.embed_dim)
-        self.near = nn.Conv2d(stem, self.width, kernel_size=1)
-        self.map_head = nn.Sequential(
-            nn.GroupNorm(8, self.width),
-            nn.GELU(),
-            nn.Conv2d(self.width, self.width // 2, kernel_size=3, padding=1),
-            nn.GELU(),
-            nn.Conv2d(self.width // 2, heads, kernel_size=1),
-        )
-        self.scale = nn.Parameter(torch.ones(heads))
-        self.shift = nn.Parameter(torch.zeros(heads))
+        self.stage_widths = _stage_widths([one.widths for one in encoders])
+        """Widths of Seen.stages, early to deep."""
+        self.position = PlanePosition(self.width)
+        self.heads = FindingHeads(self.width, len(settings.heads))
+        self.resampler = Resampler(self.width, settings.queries) if settings.queries else None
+        self.tokens = settings.queries or image_shape[0]
+        """Number of tokens that a study becomes, beside one for each head."""
+        self.planes = image_shape[0]
 
     def forward(self, image: Tensor) -> Seen:
-        """image is (batch, channels, height, width) between 0 and 1."""
-        stem = self.stem(image * 2 - 1)
-        batch, _, height, width = stem.shape
-        tokens = self.transformer.forward_features(stem)[:, self.transformer.num_prefix_tokens :]
-        grid = tokens.transpose(1, 2).reshape(batch, self.width, height // 2, width // 2)
-        wide = F.interpolate(grid, scale_factor=2, mode="nearest")
-        maps = self.map_head(wide + self.near(stem)).float()
+        """image is (batch, planes, channels, height, width) between 0 and 1."""
+        batch, planes = image.shape[:2]
+        grid = (image.shape[3] // STRIDE, image.shape[4] // STRIDE)
+        encoded = [encoder(image) for encoder in self.encoders]
+        parts = []
+        for (stages, near), deep, beside in zip(encoded, self.deep, self.near, strict=True):
+            parts.append(_resized(deep(stages[-1].flatten(0, 1)), grid))
+            if near is not None:
+                parts.append(_resized(beside(near.flatten(0, 1)), grid))
+        features = torch.stack(parts).sum(dim=0).reshape(batch, planes, self.width, *grid)
+        features = features + self.position(planes, features)[None, :, :, None, None]
 
-        flat = maps.flatten(2)
-        # A smooth maximum: one small nodule must count as much as a lung full of fluid.
-        peak = torch.logsumexp(flat * 2, dim=2) / 2
-        logits = self.scale * peak + self.shift
-        attention = torch.softmax(flat, dim=2).to(wide.dtype)
-        pooled = torch.einsum("bhn,bcn->bhc", attention, wide.flatten(2))
-        area = torch.log1p(100 * torch.sigmoid(flat).mean(dim=2))
+        maps, logits, attention, measures = self.heads(features)
+        places = features.permute(0, 1, 3, 4, 2).flatten(1, 3)
+        if self.resampler is None:
+            tokens = features.mean(dim=(3, 4))
+            looked = _plane_means(planes, grid[0] * grid[1], tokens)
+        else:
+            tokens, looked = self.resampler(places)
+        pooled = attention.to(places.dtype) @ places
+        where = torch.cat([attention.to(places.dtype), looked.to(places.dtype).expand(batch, -1, -1)], dim=1)
+        return Seen(
+            maps=maps,
+            logits=logits,
+            pooled=pooled.float(),
+            tokens=tokens.float(),
+            area=torch.log1p(100 * torch.sigmoid(maps.flatten(2)).mean(dim=2)),
+            heights=attention.reshape(batch, -1, planes, grid[0] * grid[1]).sum(dim=3),
+            measures=measures,
+            stages=self._stages([stages[:-1] for stages, _ in encoded], grid, where),
+        )
 
-        rows, columns = self.tiles
-        places = attention.float().reshape(batch, -1, rows, height // rows, columns, width // columns)
-        heights = places.sum(dim=(3, 5)).flatten(2)
-        tiled = grid.reshape(batch, self.width, rows, height // 2 // rows, columns, width // 2 // columns)
-        slabs = tiled.mean(dim=(3, 5)).flatten(2).transpose(1, 2)
-        return Seen(maps, logits, pooled.float(), slabs.float(), area, heights)
+    def _stages(
+        self, earlier: list[list[Tensor]], grid: tuple[int, int], where: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Features of the earlier stages at the places of heads and tokens, early to deep."""
+        gathered = []
+        for back in range(1, max(map(len, earlier)) + 1):
+            grids = [
+                _resized(stages[-back].flatten(0, 1), grid).reshape(*stages[-back].shape[:3], *grid)
+                for stages in earlier
+                if len(stages) >= back
+            ]
+            places = torch.cat(grids, dim=2).permute(0, 1, 3, 4, 2).flatten(1, 3)
+            gathered.append((where @ places).float())
+        return tuple(gathered[::-1])
 
-    def best_slab(self, maps: Tensor) -> Tensor:
-        """(batch, heads): index of the tile in which each head's map is highest."""
-        rows, columns = self.tiles
-        batch, heads, height, width = maps.shape
-        tiled = maps.reshape(batch, heads, rows, height // rows, columns, width // columns)
-        return tiled.amax(dim=(3, 5)).flatten(2).argmax(dim=2)
+
+def _stage_widths(widths: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """All but the last stage of each encoder, joined where they lie equally deep."""
+    earlier = [one[:-1][::-1] for one in widths]
+    depth = max(map(len, earlier))
+    return tuple(sum(one[back] for one in earlier if back < len(one)) for back in range(depth))[::-1]
+
+
+def _resized(features: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(images, width, rows, columns) on another grid: repeated where it grows, averaged where it shrinks."""
+    if features.shape[-2:] == grid:
+        return features
+    if features.shape[-2] > grid[0]:
+        return F.adaptive_avg_pool2d(features, grid)
+    return F.interpolate(features, grid, mode="nearest")
+
+
+def _plane_means(planes: int, places: int, like: Tensor) -> Tensor:
+    """(1, planes, planes * places): each row averages the places of one plane."""
+    own = torch.eye(planes, device=like.device, dtype=like.dtype) / places
+    return own.repeat_interleave(places, dim=1)[None]

@@ -1,0 +1,80 @@
+"""What the vision half makes of phantoms, kept so that the language half trains without images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.preprocess import ImageSettings
+from model.vision.seen import Seen
+from model.vision.tower import VisionTower
+from training.dataset import Phantoms
+from training.facts import FactRecord, draw
+from training.progress import Progress, silent
+
+_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """One row a phantom."""
+
+    tensors: tuple[Tensor, ...]
+    """Each (cases, ...), float16, as the fusion's `features` give them."""
+    logits: Tensor
+    """(cases, heads), as the finding heads gave them."""
+    measures: Tensor
+    """(cases, heads, 4), likewise."""
+    truth: Tensor
+    """(cases, heads) of 0 and 1."""
+    true_measures: Tensor
+    """(cases, heads, 4)."""
+    records: tuple[FactRecord, ...]
+
+    def rows(self, index: Sequence[int]) -> list[Tensor]:
+        """The tensors of some cases, float32."""
+        chosen = list(index)
+        return [one[chosen].float() for one in self.tensors]
+
+
+@torch.inference_mode()
+def keep_features(
+    tower: VisionTower,
+    features_of: Callable[[Seen], tuple[Tensor, ...]],
+    seeds: range,
+    settings: ImageSettings,
+    heads: Sequence[str],
+    progress: Progress = silent,
+    workers: int = 1,
+) -> Features:
+    """Look at the phantom of each seed once; seeds follow one another."""
+    tower.eval()
+    phantoms = Phantoms(seeds.start, len(seeds), settings, heads)
+    kept: list[tuple[Tensor, ...]] = []
+    seen_of: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    steps = -(-len(seeds) // _BATCH)
+    for _, batch in phantoms.batches(_BATCH, steps, workers=workers):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            seen = tower(batch.images)
+        kept.append(tuple(one.half() for one in features_of(seen)))
+        seen_of.append((seen.logits.float(), seen.measures.float(), batch.present, batch.measures))
+        progress("", 1)
+    count = len(seeds)
+    logits, measures, truth, true_measures = (torch.cat(part)[:count] for part in zip(*seen_of, strict=True))
+    return Features(
+        tuple(torch.cat(part)[:count] for part in zip(*kept, strict=True)),
+        logits,
+        measures,
+        truth,
+        true_measures,
+        tuple(
+            draw(np.random.default_rng(seed)).only(
+                {h for h, there in zip(heads, truth[row].tolist(), strict=True) if there}
+            )
+            for row, seed in enumerate(seeds)
+        ),
+    )

@@ -19,8 +19,8 @@ def scores_section(document: Mapping[str, Any]) -> str:
     lines = [
         "## Scores",
         "",
-        f"{document['cases']} phantoms that no training saw, {orders}. Facts are read back from the Findings; "
-        "lexical scores are not used, for a wrong side hardly changes "
+        f"{document['cases']} phantoms that no training saw, {orders}. Facts are read back from the "
+        "Findings; lexical scores are not used, for a wrong side hardly changes "
         f"them. Intervals are 95 %, from {document['resamples']} bootstrap resamples of the cases.",
         "",
         *_table(

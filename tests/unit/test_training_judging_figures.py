@@ -154,6 +154,7 @@ def test_each_finding_is_counted_by_itself() -> None:
     assert set(found) == set(BY_NAME)
     assert found["pleural effusion"]["precision"].value == 0.5
     assert found["pleural effusion"]["recall"].value == 1
+    assert found["pleural effusion"]["f1"].value == pytest.approx(2 / 3)
     assert found["emphysema"]["f1"].value is None
     assert "side_accuracy" not in found["cardiomegaly"]
 
@@ -250,6 +251,15 @@ def test_the_document_is_plain_and_repeatable() -> None:
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert figures(judged, Blank(4), resamples=50) == document
     assert document["blank"] == {"tried": 4, "refused": 4}
+
+
+def test_what_stood_before_the_guard_is_judged_by_itself() -> None:
+    """Weights that write nothing but normal fail here, however well the guard mends it."""
+    cases = [replace(one, said=one.truth, written=FactRecord()) for one in judged_cases(9)]
+    conditions = figures(cases, resamples=5)["conditions"]
+    assert conditions["real"]["finding_f1_micro"]["value"] == 1
+    assert conditions["written"] == conditions["always_normal"]
+    assert "written" not in figures([replace(cases[0], written=None), *cases], resamples=5)["conditions"]
 
 
 def test_a_blank_image_that_is_not_refused_is_scored_by_what_was_said() -> None:

@@ -43,8 +43,16 @@ def report_grammar(organs: Sequence[str], impression: str) -> str:
     may not hold.
     """
     _check_labels(organs, impression)
-    lines = ' "\\n" '.join(f"{_literal(f'{organ}: ')} sentences" for organ in organs)
-    return f"root ::= {lines} {_literal(f'{chr(10)}{chr(10)}{impression}:{chr(10)}')} sentences\n{_SENTENCE}"
+    return f"root ::= {_lines(organs)} {_literal(f'{chr(10)}{chr(10)}{impression}:{chr(10)}')} sentences\n{_SENTENCE}"
+
+
+def findings_grammar(organs: Sequence[str]) -> str:
+    """Findings under each organ's label on a line of its own, and nothing after them.
+
+    Raises ValueError as `report_grammar` does.
+    """
+    _check_labels(organs[:-1], organs[-1])
+    return f"root ::= {_lines(organs)}\n{_SENTENCE}"
 
 
 def report_parts(text: str, organs: Sequence[str], impression: str) -> tuple[tuple[str, str], ...]:
@@ -82,6 +90,10 @@ def number_grammar(unit: str) -> str:
     """A number from 0 to 9999 with at most two decimals, then a space and its unit; no unit, no space."""
     ending = f" {_literal(f' {unit}')}" if unit else ""
     return f'root ::= ("0" | [1-9] [0-9]{{0,3}}) ("." [0-9]{{1,2}})?{ending}\n'
+
+
+def _lines(organs: Sequence[str]) -> str:
+    return ' "\\n" '.join(f"{_literal(f'{organ}: ')} sentences" for organ in organs)
 
 
 def _check_labels(organs: Sequence[str], impression: str) -> None:

@@ -19,7 +19,7 @@ from model.tasks import REPORT, TASKS
 
 MANIFEST = "drafter.json"
 FORMAT = 1
-ARCHITECTURES = ("vision-prefix", "scripted")
+ARCHITECTURES = ("vision-language", "scripted")
 EXECUTABLE_SUFFIXES = frozenset(
     {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".py", ".so"}
 )

@@ -28,7 +28,9 @@ class Statement:
     millimetres: float | None = None
 
 
-_MILLIMETRES = re.compile(r"(?<![\d.,])(\d{1,4}(?:[.,]\d{1,2})?)\s*-?\s*(mm|cm|millimet(?:er|re)s?|밀리미터|센티미터)")
+_MILLIMETRES = re.compile(
+    r"(?<![\d.,])(\d{1,4}(?:[.,]\d{1,2})?)\s*-?\s*(mm|cm|millimet(?:er|re)s?|밀리미터|센티미터)"
+)
 _CENTIMETRES = ("cm", "센티미터")
 
 
@@ -111,9 +113,7 @@ def statements_of(sentence: str, language: str = "en") -> tuple[Statement, ...]:
                 continue
             own = [word for word in words if _nearest(spans, word.span) == span]
             sides = _sides(own) if BY_NAME[name].lateral else ()
-            found.append(
-                Statement(name, True, sides, _one(own, "size"), _one(own, "zone"), _length(own))
-            )
+            found.append(Statement(name, True, sides, _one(own, "size"), _one(own, "zone"), _length(own)))
     return tuple(dict.fromkeys(found))
 
 

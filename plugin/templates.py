@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import model.structured
-from model.structured.parse import read_templates
+from model.structured.parse import SHIPPED_TEMPLATES, read_templates
 from model.structured.template import Template, TemplateError
 from plugin.settings import SettingError, Settings
-
-SHIPPED_TEMPLATES = Path(model.structured.__file__).resolve().parent / "templates"
 
 
 def site_templates(settings: Settings, folder: Path | None = None) -> dict[str, Template]:

@@ -28,6 +28,7 @@ from model.structured.template import (
 )
 from model.structured.tidy import tidied
 
+SHIPPED_TEMPLATES = Path(__file__).with_name("templates")
 MAXIMUM_BYTES = 262_144
 MAXIMUM_FIELDS = 200
 MAXIMUM_OPTIONS = 64

@@ -52,7 +52,12 @@ ENGLISH = Wording(
                 "pneumonic infiltrates?",
             ),
             "atelectasis": ("atelectas[ei]s", "atelectatic", "plate-like collapse", "linear collapse"),
-            "pulmonary nodule": ("pulmonary nodules?", "lung nodules?", "nodules?", "nodular opacit(?:y|ies)"),
+            "pulmonary nodule": (
+                "pulmonary nodules?",
+                "lung nodules?",
+                "nodules?",
+                "nodular opacit(?:y|ies)",
+            ),
             "cardiomegaly": (
                 "cardiomegaly",
                 "enlarged heart",
@@ -78,7 +83,10 @@ ENGLISH = Wording(
             (r"\bclear lungs\b", _IN_LUNGS),
             (r"\bno (?:focal )?(?:lung|pulmonary) lesions?\b", _IN_LUNGS),
             (r"\bpleural spaces (?:are|appear) (?:clear|normal)\b", ("pleural effusion", "pneumothorax")),
-            (r"\bheart (?:size is normal|is of normal size|is not enlarged|is normal in size)\b", ("cardiomegaly",)),
+            (
+                r"\bheart (?:size is normal|is of normal size|is not enlarged|is normal in size)\b",
+                ("cardiomegaly",),
+            ),
             (r"\bnormal heart(?: size)?\b", ("cardiomegaly",)),
             (r"\b(?:no acute|normal chest|no abnormality|no abnormal findings)\b", _EVERYTHING),
         ),

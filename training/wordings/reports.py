@@ -23,9 +23,7 @@ def report(record: FactRecord, rng: np.random.Generator, language: str, held_out
     return f"{findings}\n\n{title_in(IMPRESSION, language)}:\n{impression}"
 
 
-def findings_text(
-    record: FactRecord, rng: np.random.Generator, language: str, held_out: bool = False
-) -> str:
+def findings_text(record: FactRecord, rng: np.random.Generator, language: str, held_out: bool = False) -> str:
     """A line for each organ: what is there, then what is not."""
     words, labels = WORDINGS[language], wording(language).organs
     facts = {fact.finding: fact for fact in record.facts}

@@ -154,8 +154,8 @@ class _Case:
                 self.open |= {one.finding for one in self._said(sentence)} & self._absent()
 
     def organ(self, organ: str, findings: Sequence[Sentence]) -> list[Sentence]:
-        """What stands under one organ."""
-        own = [s for s in findings if s.organ == organ or (not s.organ and self._organ(s) == organ)]
+        """What stands under one organ; a sentence that came without one stands under that of its finding."""
+        own = [replace(s, organ=organ) for s in findings if (s.organ or self._organ(s)) == organ]
         kept = [s for s in own if self._holds_up(s)]
         names = set(findings_in(organ))
         said = [one for s in kept for one in self._said(s)]

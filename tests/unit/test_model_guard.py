@@ -283,14 +283,25 @@ def test_other_sections_stay_as_they_are() -> None:
     assert [s.text for s in guarded[2:]] == [s.text for s in draft()]
 
 
-WORDS = st.sampled_from(
-    ["no", "small", "large", "left", "right", "bilateral", "pleural", "effusion", "pneumothorax", "nodule"]
-    + ["12 mm", "3.5 cm", "upper", "lower", "zone", "heart", "enlarged", "lungs are clear", "but", ",", "."]
-    + ["compared", "prior", "prostate", "uterus", "Pleuraerguss", "rechts", "kein", "Rundherd", "links", ";"]
-    + ["revărsat pleural", "stâng", "fără", "nodul", "drept", "우측", "흉수", "없음", "결절", "좌측", "12mm"]
-    + ["<|eot_id|>", "Impression:", "and", "No acute abnormality."]
+VOCABULARY = (
+    "no small large left right bilateral pleural effusion pneumothorax nodule 12 mm 3.5 cm 12mm upper lower "
+    "zone heart enlarged lungs are clear compared prior prostate uterus but , . ; and "
+    "Pleuraerguss rechts kein Rundherd links revărsat stâng fără nodul drept 우측 흉수 없음 결절 좌측 "
+    "<|eot_id|> Impression:"
 )
-TEXTS = st.one_of(st.text(max_size=40), st.lists(WORDS, max_size=9).map(" ".join))
+WORDS = st.sampled_from(VOCABULARY.split())
+LIKELY = st.builds(
+    "{} {} {} {} {}.".format,
+    st.sampled_from(["There is", "No", "Unchanged", "Compared with the prior,"]),
+    st.sampled_from(["", "small", "large", "12 mm", "35 mm"]),
+    st.sampled_from(["", "left", "right", "bilateral"]),
+    st.sampled_from(["pleural effusion", "pneumothorax", "nodule", "cardiomegaly", "effusion and nodule"]),
+    st.sampled_from(
+        ["", "in the upper zone", "but no pneumothorax", "and left atelectasis", "of the uterus"]
+    ),
+)
+NORMAL = st.sampled_from([*CLEAR, "No acute abnormality.", "Correlate clinically."])
+TEXTS = st.one_of(LIKELY, LIKELY, NORMAL, st.text(max_size=40), st.lists(WORDS, max_size=9).map(" ".join))
 SENTENCES = st.lists(
     st.builds(
         Sentence,

@@ -69,7 +69,8 @@ def guard(
     nothing. Raises nothing, whatever the sentences say; ValueError for a language that is not known.
     """
     result = _guarded(tuple(sentences), readings, context, language)
-    # A sentence that goes may have been the only one that spoke for or against a head in doubt.
+    # A sentence that goes no longer speaks for or against a head in doubt: "no effusion", where the left is
+    # seen, says nothing of the right.
     for _ in range(_PASSES):
         before, result = result, _guarded(result, readings, context, language)
         if result == before:
@@ -124,24 +125,11 @@ class _Case:
     def decide(self, findings: Sequence[Sentence]) -> None:
         """Let the Findings speak where a head is in doubt; a finding both stated and denied is the head's."""
         votes: dict[str, set[bool]] = {}
-        said = [
-            one
-            for sentence in findings
-            if not denies_everything(self._said(sentence))
-            for one in self._said(sentence)
-        ]
-        for one in (one for one in said if one.present or one.sides):
-            for head in self._voted(one):
-                votes.setdefault(head, set()).add(one.present)
-        there = {split_head_name(head)[0] for head in votes if True in votes[head]}
-        there |= {
-            split_head_name(head)[0] for head, one in self.readings.items() if one.probability > DOUBT[1]
-        }
-        for one in (one for one in said if not one.present and not one.sides):
-            for head in self._voted(one):
-                # "No effusion" beside "left effusion" speaks against the left, and says nothing of the right.
-                if one.finding not in there or head in votes:
-                    votes.setdefault(head, set()).add(False)
+        for sentence in findings:
+            said = self._said(sentence)
+            for one in () if denies_everything(said) else said:
+                for head in self._voted(one):
+                    votes.setdefault(head, set()).add(one.present)
         self.true = frozenset(head for head in self.readings if self._holds(head, votes.get(head, set())))
         # A finding that no head looks for is what the first sentence says of it.
         for sentence in findings:

@@ -12,7 +12,7 @@ from model.readings import HeadReading, Readings
 from model.sections import CLINICAL_INFORMATION, COMPARISON, FINDINGS, IMPRESSION
 from model.statements import statements_of
 from model.study import ClinicalContext, Sentence
-from model.wording import concluded, nothing, organ_normal, present
+from model.wording import absent, concluded, nothing, organ_normal, present
 
 CONTEXT = ClinicalContext(procedure="CT chest", sex="male")
 PRIOR = ClinicalContext(procedure="CT chest", sex="male", prior="CT of last year: no effusion.")
@@ -88,12 +88,8 @@ def test_what_contradicts_is_rewritten_to_what_was_read(pleura: str, reason: str
     assert reason in {one.reason for one in unsupported_claims(given_, seen, CONTEXT, "en")}
     guarded = guard(given_, seen, CONTEXT, "en")
     wanted = present("pleural effusion", ("left",), "en", size="small")
-    assert said(guarded, PLEURA)[0] == wanted
-    assert all(
-        statement.finding != "pneumothorax" or not statement.present
-        for text in said(guarded, PLEURA)
-        for statement in statements_of(text, "en")
-    )
+    denial = [absent(("pneumothorax",), "en")] if reason == "finding" else []
+    assert said(guarded, PLEURA) == [wanted, *denial]
     assert {s.guarded for s in guarded if s.organ == PLEURA} == {"rewritten"}
     assert said(guarded) == [impression]
     assert unsupported_claims(guarded, seen, CONTEXT, "en") == ()
@@ -144,6 +140,27 @@ def test_a_head_in_doubt_leaves_the_sentence_and_marks_it() -> None:
         assert (said(guarded, PLEURA) == [deny]) is kept
         assert (marks(guarded)[1] == "marked") is kept
         assert (said(guarded) == [nothing("en")]) is kept
+
+
+@pytest.mark.parametrize("pleura", ["No pleural effusion.", "Left pleural effusion. No pleural effusion."])
+@pytest.mark.parametrize("left", [0.9, 0.6])
+def test_a_denial_that_is_wrong_of_one_side_says_nothing_of_the_other(pleura: str, left: float) -> None:
+    """The right side's head, in doubt, is believed where the left is seen, or stated beside the denial."""
+    # Both in doubt and denied by the only sentence: there the writer is believed.
+    denied = left == 0.6 and pleura.startswith("No")
+    texts = [Sentence(FINDINGS, text + ".", organ=PLEURA) for text in pleura.rstrip(".").split(". ")]
+    seen = readings(effusion=left) | {"pleural effusion, right": HeadReading(0.6, 3, size="small")}
+    guarded = guard(texts, seen, CONTEXT, "en")
+    told = [one for text in said(guarded, PLEURA) for one in statements_of(text, "en") if one.present]
+    assert {side for one in told for side in one.sides} == (set() if denied else {"right", "left"})
+
+
+def test_the_first_word_counts_where_no_head_looks() -> None:
+    """A finding is not both stated and denied, even where nothing can tell which is right."""
+    seen = {head: one for head, one in readings().items() if not head.startswith("pneumothorax")}
+    texts = ["No pneumothorax.", "There is a right pneumothorax.", "No pleural effusion."]
+    guarded = guard([Sentence(FINDINGS, text, organ=PLEURA) for text in texts], seen, CONTEXT, "en")
+    assert said(guarded, PLEURA) == [texts[0], texts[2]]
 
 
 def test_a_comparison_needs_a_prior() -> None:
@@ -292,7 +309,9 @@ VOCABULARY = (
 WORDS = st.sampled_from(VOCABULARY.split())
 LIKELY = st.builds(
     "{} {} {} {} {}.".format,
-    st.sampled_from(["There is", "No", "Unchanged", "Compared with the prior,"]),
+    st.sampled_from(
+        ["There is", "No", "Unchanged", "Compared with the prior,", "Compared with the prior, no"]
+    ),
     st.sampled_from(["", "small", "large", "12 mm", "35 mm"]),
     st.sampled_from(["", "left", "right", "bilateral"]),
     st.sampled_from(["pleural effusion", "pneumothorax", "nodule", "cardiomegaly", "effusion and nodule"]),

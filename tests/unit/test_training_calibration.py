@@ -63,6 +63,16 @@ def test_huge_logits_settle() -> None:
     assert fitted.heads["a"][0] == pytest.approx(1 / 300, rel=0.15)
 
 
+def test_a_step_that_overshoots_is_shortened() -> None:
+    """With a single far study the whole step goes too far; at the minimum each gradient is zero."""
+    logits = np.array([-64.87, 0.13, -0.59, -0.03, 0.01, -0.5, 0.14, 0.08, -0.03, 0.8, 0.0, -0.03, 0.4])
+    truth = logits > -60
+    fitted = fit_calibration(["a"], logits[:, None], truth[:, None])
+    left = np.array([fitted.calibrated("a", x) for x in logits]) - np.where(truth, 13 / 14, 1 / 3)
+    assert abs(left.sum()) < 1e-4
+    assert abs((left * logits).sum()) < 1e-4
+
+
 def test_the_calibration_error_is_the_gap_of_each_bin() -> None:
     """Two bins of two by hand; 1 belongs to the last bin."""
     assert expected_calibration_error([0.1, 0.3, 0.8, 1.0], [0, 1, 1, 1], bins=2) == pytest.approx(
@@ -85,9 +95,10 @@ def test_the_threshold_keeps_at_least_the_coverage(coverage: float, threshold: f
 
 
 def test_a_share_that_is_whole_but_for_rounding_asks_for_no_further_study() -> None:
-    """0.1 of thirty studies is three."""
-    confidence = np.arange(30) / 30
-    assert sum(confidence >= coverage_threshold(confidence, 0.1)) == 3
+    """0.07 of a hundred studies is seven, though their product is a hair more."""
+    confidence = np.arange(100) / 100
+    assert 0.07 * 100 > 7
+    assert sum(confidence >= coverage_threshold(confidence, 0.07)) == 7
 
 
 def test_what_cannot_be_counted_is_refused() -> None:

@@ -29,7 +29,7 @@ from model.decoding.weights import Decoders
 from model.language.asking import Answer, Asked
 from model.language.words import Words
 
-_ROWS = 4
+_ROWS = 2
 """A batch has a multiple of this many rows; with fewer, products are added in another order."""
 
 

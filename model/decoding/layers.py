@@ -11,6 +11,9 @@ from peft.utils import ModulesToSaveWrapper
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # as torch names it
 
+_PACKED_ROWS = 16
+"""The number of rows that a layout is chosen for; others go as well."""
+
 
 class Layer(Protocol):
     """What one decoder layer computes around its attention. States are (places, width)."""
@@ -70,13 +73,13 @@ class DenseLayer:
 
     def project(self, states: Tensor) -> Tensor:
         """(places, heads + 2 * shared, size)."""
-        return F.linear(self._first(states), *self._qkv).view(states.shape[0], -1, self.size)
+        return self._qkv(self._first(states)).view(states.shape[0], -1, self.size)
 
     def finish(self, states: Tensor, attended: Tensor) -> Tensor:
         """States after the layer."""
-        states = states + F.linear(attended, *self._out)
-        gate, up = F.linear(self._second(states), *self._gate_up).chunk(2, dim=-1)
-        finished: Tensor = states + F.linear(self._act(gate) * up, *self._down)
+        states = states + self._out(attended)
+        gate, up = self._gate_up(self._second(states)).chunk(2, dim=-1)
+        finished: Tensor = states + self._down(self._act(gate) * up)
         return finished
 
 
@@ -96,6 +99,31 @@ class Norm:
         # Llama scales in the narrow type, after the norm in float32.
         normed = F.rms_norm(states.float(), self._weight.shape, None, self._epsilon)
         return self._weight * normed.to(states.dtype)
+
+
+class Product:
+    """A dense linear layer, its weight laid out as this machine multiplies fastest."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        """weight is (out, in)."""
+        self._bias = bias
+        # The product that compiled networks of torch use. On a CPU it takes half the time of F.linear for a
+        # few rows, and adds up a row in the same order whatever the number of rows, from two on.
+        self._packed = (
+            weight.device.type == "cpu"
+            and weight.dtype == torch.float32
+            and torch.backends.mkldnn.is_available()
+        )
+        if self._packed:
+            weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _PACKED_ROWS)
+        self._weight = weight
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """(rows, out) of (rows, in)."""
+        if not self._packed:
+            return F.linear(states, self._weight, self._bias)
+        made: Tensor = torch.ops.mkldnn._linear_pointwise(states, self._weight, self._bias, "none", [], "")
+        return made
 
 
 def dense_weight(module: nn.Module, adapter: str, dtype: torch.dtype) -> Tensor:
@@ -138,12 +166,12 @@ def _base_weight(module: nn.Module, dtype: torch.dtype) -> Tensor:
     return multiplied
 
 
-def _joined(modules: list[nn.Module], adapter: str, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+def _joined(modules: list[nn.Module], adapter: str, dtype: torch.dtype) -> Product:
     weight = torch.cat([dense_weight(module, adapter, dtype) for module in modules])
     biases: list[Any] = [m.get_base_layer().bias if isinstance(m, LoraLayer) else m.bias for m in modules]
     if any(bias is None for bias in biases):
-        return weight, None
-    return weight, torch.cat([bias.detach().to(dtype) for bias in biases])
+        return Product(weight)
+    return Product(weight, torch.cat([bias.detach().to(dtype) for bias in biases]))
 
 
 def _shape(layer: nn.Module) -> tuple[int, int, int]:

@@ -109,11 +109,7 @@ class Product:
         self._bias = bias
         # The product that compiled networks of torch use. On a CPU it takes half the time of F.linear for a
         # few rows, and adds up a row in the same order whatever the number of rows, from two on.
-        self._packed = (
-            weight.device.type == "cpu"
-            and weight.dtype == torch.float32
-            and torch.backends.mkldnn.is_available()
-        )
+        self._packed = _packs(weight.dtype, weight.device)
         if self._packed:
             weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _PACKED_ROWS)
         self._weight = weight
@@ -124,6 +120,11 @@ class Product:
             return F.linear(states, self._weight, self._bias)
         made: Tensor = torch.ops.mkldnn._linear_pointwise(states, self._weight, self._bias, "none", [], "")
         return made
+
+
+def fewest_rows(dtype: torch.dtype, device: torch.device) -> int:
+    """In multiples of so many rows a product adds up each row in one order; with fewer, in another."""
+    return 2 if _packs(dtype, device) else 4
 
 
 def dense_weight(module: nn.Module, adapter: str, dtype: torch.dtype) -> Tensor:
@@ -164,6 +165,10 @@ def _base_weight(module: nn.Module, dtype: torch.dtype) -> Tensor:
     bias = 0 if source.bias is None else source.bias
     multiplied: Tensor = (module(unit) - bias).t().contiguous()
     return multiplied
+
+
+def _packs(dtype: torch.dtype, device: torch.device) -> bool:
+    return device.type == "cpu" and dtype == torch.float32 and torch.backends.mkldnn.is_available()
 
 
 def _joined(modules: list[nn.Module], adapter: str, dtype: torch.dtype) -> Product:

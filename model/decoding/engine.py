@@ -5,8 +5,8 @@ step. Nothing of a case is kept once it has left its slot, and no case reads ano
 
 Greedy, and each answer is what it would be alone: a case is read by itself, and where many are written at
 once each row's products are added in the order in which they would be added alone. For that a batch
-always has a few rows, below which matrix libraries add in another order, and all of them where several threads
-or a GPU share the work.
+always has a few rows, below which matrix libraries add in another order, and all of its slots where several
+threads or a GPU share the work.
 """
 
 from __future__ import annotations

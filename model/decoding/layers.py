@@ -98,7 +98,8 @@ class Norm:
             return F.rms_norm(states, self._weight.shape, self._weight, self._epsilon)
         # Llama scales in the narrow type, after the norm in float32.
         normed = F.rms_norm(states.float(), self._weight.shape, None, self._epsilon)
-        return self._weight * normed.to(states.dtype)
+        scaled: Tensor = self._weight * normed.to(states.dtype)
+        return scaled
 
 
 class Product:
@@ -123,7 +124,11 @@ class Product:
 
 
 def fewest_rows(dtype: torch.dtype, device: torch.device) -> int:
-    """In multiples of so many rows a product adds up each row in one order; with fewer, in another."""
+    """In multiples of so many rows a product adds up each row in one order.
+
+    Fewer may be multiplied as vectors, in another order: F.linear does so below four rows, the packed product
+    on some machines for one.
+    """
     return 2 if _packs(dtype, device) else 4
 
 
@@ -152,7 +157,7 @@ def weights_of(network: nn.Module) -> int:
     quantised = [m for m in network.modules() if isinstance(m, Linear4bit)]
     packed = {id(m.weight) for m in quantised}
     plain = sum(p.numel() for p in network.parameters() if id(p) not in packed)
-    return plain + sum(m.in_features * m.out_features for m in quantised)
+    return int(plain + sum(m.in_features * m.out_features for m in quantised))
 
 
 def _base_weight(module: nn.Module, dtype: torch.dtype) -> Tensor:
@@ -168,7 +173,7 @@ def _base_weight(module: nn.Module, dtype: torch.dtype) -> Tensor:
 
 
 def _packs(dtype: torch.dtype, device: torch.device) -> bool:
-    return device.type == "cpu" and dtype == torch.float32 and torch.backends.mkldnn.is_available()
+    return device.type == "cpu" and dtype == torch.float32 and torch._C._has_mkldnn
 
 
 def _joined(modules: list[nn.Module], adapter: str, dtype: torch.dtype) -> Product:

@@ -11,10 +11,13 @@ import torch
 from bitsandbytes.nn import Linear4bit
 from peft.tuners.lora import LoraLayer
 
-from model.drafter import VisionPrefixDrafter
+from model.fusion.fused import Fused
+from model.language.adapters import add_adapter
+from model.language.asking import Asked
 from model.language.base import load_base
-from model.language.local import LanguageModel
+from model.language.local import LocalWriter
 from model.language.settings import LanguageSettings
+from model.language.words import Words
 from model.load import load_drafter
 from model.study import WeightsError
 from tests.model_folders import MAXIMUM_TOKENS, random_folder, rewrite_manifest
@@ -27,19 +30,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def language(folder: Path) -> LanguageModel:
-    drafter = load_drafter(folder)
-    assert isinstance(drafter, VisionPrefixDrafter)
-    return drafter.language
+def writer(folder: Path) -> LocalWriter:
+    base_sha256 = json.loads((folder / "adapter" / "adapter_config.json").read_text())["revision"][7:]
+    network = load_base(folder / "language", LANGUAGE, torch.device("cpu"))
+    network = add_adapter(network, folder / "adapter", base_sha256)
+    return LocalWriter(network, Words(folder / "language" / "tokenizer.json"))
 
 
 def _projections(network: Any) -> list[Linear4bit]:
     return [module for module in network.modules() if isinstance(module, Linear4bit)]
 
 
-def test_every_projection_lies_in_nf4_with_double_quantisation(language: LanguageModel) -> None:
+def test_every_projection_lies_in_nf4_with_double_quantisation(writer: LocalWriter) -> None:
     """Seven projections a layer, each in NF4 with quantised scales, computing in what was named."""
-    projections = _projections(language.network)
+    projections = _projections(writer.network)
     assert len(projections) == 2 * 7
     for projection in projections:
         assert projection.weight.dtype == torch.uint8
@@ -49,7 +53,7 @@ def test_every_projection_lies_in_nf4_with_double_quantisation(language: Languag
         assert not projection.support_avx512bf16_for_cpu
 
 
-def test_four_bit_weights_take_an_eighth_of_the_memory(folder: Path, language: LanguageModel) -> None:
+def test_four_bit_weights_take_an_eighth_of_the_memory(folder: Path, writer: LocalWriter) -> None:
     """Two weights lie in one byte, against four bytes a weight."""
     plain = load_base(
         folder / "language",
@@ -57,44 +61,47 @@ def test_four_bit_weights_take_an_eighth_of_the_memory(folder: Path, language: L
         torch.device("cpu"),
     )
     whole = sum(p.numel() * 4 for name, p in plain.named_parameters() if "_proj" in name)
-    packed = sum(p.weight.numel() * p.weight.element_size() for p in _projections(language.network))
+    packed = sum(p.weight.numel() * p.weight.element_size() for p in _projections(writer.network))
     assert packed * 8 == whole
 
 
-def test_the_adapter_acts_on_every_projection(language: LanguageModel) -> None:
-    """With the adapter switched off the same input gives other logits."""
-    assert sum(isinstance(m, LoraLayer) for m in language.network.modules()) == 2 * 7
-    embedded, mask = language.inputs(torch.randn(1, 20, language.width), [[5, 6, 7]])
-    network: Any = language.network
-    with torch.inference_mode():
-        adapted = network(inputs_embeds=embedded, attention_mask=mask).logits
-        with network.disable_adapter():
-            bare = network(inputs_embeds=embedded, attention_mask=mask).logits
-    assert not torch.allclose(adapted, bare, atol=1e-3)
+def test_the_adapter_acts_on_every_projection(writer: LocalWriter) -> None:
+    """Without the adapter the same question has another answer."""
+    assert sum(isinstance(m, LoraLayer) for m in writer.network.modules()) == 2 * 7
+    adapted, bare = writer.write([_asked(0), _asked(0, adapter="")])
+    assert adapted.ids != bare.ids
 
 
-def test_generation_is_greedy_and_the_same_every_time(language: LanguageModel) -> None:
-    """The same prefix and prompt give the same tokens, whatever the state of the random generator."""
-    prefix = torch.randn(2, 20, language.width, generator=torch.Generator().manual_seed(1))
-    prompts = [[5, 6, 7], [8]]
+def test_writing_is_greedy_and_the_same_every_time(writer: LocalWriter) -> None:
+    """The same question gives the same answer, whatever the state of the random generator."""
     torch.manual_seed(1)
-    first = language.generate(prefix, prompts)
+    first = writer.write([_asked(0), _asked(1)])
     torch.manual_seed(2)
-    assert language.generate(prefix, prompts) == first
+    assert writer.write([_asked(0), _asked(1)]) == first
 
 
-def test_padding_on_the_left_changes_nothing(language: LanguageModel) -> None:
-    """A short prompt beside a long one gives the tokens that it gives alone."""
-    prefix = torch.randn(2, 20, language.width, generator=torch.Generator().manual_seed(1))
-    together = language.generate(prefix, [[5, 6, 7], [8] * 40])
-    assert together[0] == language.generate(prefix[:1], [[5, 6, 7]])[0]
-    assert together[1] == language.generate(prefix[1:], [[8] * 40])[0]
+def test_a_short_prompt_beside_a_long_one_changes_nothing(writer: LocalWriter) -> None:
+    """Each gives the answer that it gives alone."""
+    short, long = _asked(0), _asked(1, prompt=(8,) * 40)
+    assert writer.write([short, long]) == [*writer.write([short]), *writer.write([long])]
 
 
-def test_an_answer_is_never_longer_than_the_cap(language: LanguageModel) -> None:
-    """Random weights do not stop by themselves: the cap of drafter.json does."""
-    answers = language.generate(torch.zeros(1, 20, language.width), [[5]])
-    assert 0 < len(answers[0]) <= MAXIMUM_TOKENS
+def test_an_answer_is_never_longer_than_the_cap(writer: LocalWriter) -> None:
+    """Random weights do not stop by themselves: the cap of the question does."""
+    answer = writer.write([_asked(0)])[0]
+    assert 0 < len(answer.ids) <= MAXIMUM_TOKENS
+
+
+def test_a_writer_says_what_it_reads(writer: LocalWriter) -> None:
+    """Width and place of its embeddings, and the tokens that start and end a text."""
+    config: Any = writer.network.config
+    assert (writer.width, writer.device) == (config.hidden_size, torch.device("cpu"))
+    assert (writer.start, writer.ends) == (config.bos_token_id, (config.eos_token_id,))
+
+
+def _asked(seed: int, prompt: tuple[int, ...] = (5, 6, 7), adapter: str = "default") -> Asked:
+    prefix = torch.randn(1, 20, 64, generator=torch.Generator().manual_seed(seed))
+    return Asked(prompt, Fused(prefix), adapter, maximum_tokens=MAXIMUM_TOKENS)
 
 
 def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:

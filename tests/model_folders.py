@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from model.drafter import TOKENIZER_FILE
+from model.loading import TOKENIZER_FILE
 from model.fusion.prefix import PrefixFusion
 from model.manifest import MANIFEST, write_manifest
 from model.vision.tower import VisionTower

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from model.confidence import Calibration
-from model.drafter import TOKENIZER_FILE
+from model.loading import TOKENIZER_FILE
 from model.fusion.fused import Fusion
 from model.fusion.making import make_fusion
 from model.fusion.settings import FusionSettings

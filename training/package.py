@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from model.confidence import Calibration
-from model.drafter import TOKENIZER_FILE, VISION_FILE
+from model.loading import TOKENIZER_FILE, VISION_FILE
 from model.fusion.fused import Fusion
 from model.fusion.settings import FusionSettings
 from model.language.settings import LanguageSettings

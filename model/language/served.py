@@ -1,0 +1,1 @@
+class ServedWriter: pass

@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model.facts import split_head_name
 from model.readings import Readings
 from model.statements import Statement
 from model.study import Unsure, WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,12 @@ class Calibration:
         value = scale * logit + shift
         # Either branch keeps the exponent from running over.
         return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))
+
+    def calibrated_rows(self, logits: Tensor, heads: Sequence[str]) -> Tensor:
+        """The same for a batch: (batch, heads) logits in the order of `heads` to probabilities."""
+        scale = logits.new_tensor([self.heads[head][0] for head in heads])
+        shift = logits.new_tensor([self.heads[head][1] for head in heads])
+        return (logits * scale + shift).sigmoid()
 
 
 def sentence_confidence(statements: Iterable[Statement], readings: Readings) -> float | None:

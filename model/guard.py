@@ -20,6 +20,7 @@ from model.evidence import evidence_of
 from model.facts import BY_NAME, ORGANS, SIDES, head_name, split_head_name
 from model.guarding.faults import (
     NO_SIDE,
+    REASONS,
     UNPROVEN,
     Fault,
     denies_everything,
@@ -28,17 +29,17 @@ from model.guarding.faults import (
 )
 from model.guarding.order import echoes
 from model.guarding.rewriting import denied, findings_in, stated
-from model.readings import SEEN, Readings
+from model.readings import SEEN, HeadReading, Readings
 from model.sections import FINDINGS, IMPRESSION
 from model.statements import Statement, speaks_of_prior, statements_of
-from model.study import ClinicalContext, Evidence, Sentence
-from model.wording import concluded, nothing, present
+from model.study import MARKED, REWRITTEN, ClinicalContext, Evidence, Sentence
+from model.wording import concluded, nothing, organ_normal, present
 
 DOUBT = (0.35, 0.65)
 """Probabilities between which a head does not overrule the writer."""
-REWRITTEN, MARKED = "rewritten", "marked"
 _GUARDED = (FINDINGS, IMPRESSION)
 _PASSES = 4
+_ADDED = "was not said, and is what was read in the image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,9 @@ class _Case:
     """One draft under guard: its readings, and which heads count as true."""
 
     def __init__(self, readings: Readings, context: ClinicalContext, language: str) -> None:
-        self.readings, self.context, self.language = readings, context, language
+        self.read, self.context, self.language = readings, context, language
+        self.readings = dict(readings)
+        """With what the writer tells of a finding that counts as true though its head does not see it."""
         self.seen = frozenset(head for head, one in readings.items() if one.probability >= SEEN)
         self.true = self.seen
         self.unproven: dict[str, bool] = {}
@@ -131,6 +134,8 @@ class _Case:
                 for head in self._voted(one):
                     votes.setdefault(head, set()).add(one.present)
         self.true = frozenset(head for head in self.readings if self._holds(head, votes.get(head, set())))
+        for head in self.true - self.seen:
+            self.readings[head] = self._told(head, findings)
         # A finding that no head looks for is what the first sentence says of it.
         for sentence in findings:
             for one in self._said(sentence):
@@ -151,8 +156,8 @@ class _Case:
         texts = stated(wanted - _heads_stated(said), self.true, self.readings, self.language, present)
         texts += denied(self.open & names - {one.finding for one in said}, organ, self.language)
         if names and not texts and not any(one.finding in names for one in said):
-            texts = denied(names, organ, self.language)
-        return self._placed(own, kept, [Sentence(FINDINGS, t, organ=organ, guarded=REWRITTEN) for t in texts])
+            texts = [organ_normal(organ, self.language)]
+        return self._placed(own, kept, [Sentence(FINDINGS, text, organ=organ) for text in texts])
 
     def impression(self, sentences: Sequence[Sentence]) -> list[Sentence]:
         """What the Impression says."""
@@ -161,27 +166,39 @@ class _Case:
         texts = stated(self.true - _heads_stated(said), self.true, self.readings, self.language, concluded)
         if not texts and not said and not self.true:
             texts = [nothing(self.language)]
-        return self._placed(sentences, kept, [Sentence(IMPRESSION, t, guarded=REWRITTEN) for t in texts])
+        return self._placed(sentences, kept, [Sentence(IMPRESSION, text) for text in texts])
 
     def judged(self, sentence: Sentence) -> Sentence:
         """A sentence with its evidence, its confidence and what was done to it."""
         said = self._said(sentence)
-        faults = faults_of(sentence.text, self.readings, self.seen, self.context, self.language)
-        doubted = any(fault.reason != NO_SIDE for fault in faults)
-        sure = sentence_confidence(said, self.readings)
+        faults = faults_of(sentence.text, self.read, self.seen, self.context, self.language)
+        doubts = [REASONS[fault.reason] for fault in faults if fault.reason != NO_SIDE]
+        sure = sentence_confidence(said, self.read)
+        rewritten = sentence.guarded == REWRITTEN
         return replace(
             sentence,
             evidence=self._evidence(sentence, said),
             confidence=None if sure is None else round(sure, 4),
-            guarded=MARKED if doubted else REWRITTEN if sentence.guarded == REWRITTEN else "",
+            guarded=MARKED if doubts else REWRITTEN if rewritten else "",
+            reason="; ".join(dict.fromkeys(doubts)) if doubts else sentence.reason if rewritten else "",
         )
 
     def _evidence(self, sentence: Sentence, said: Sequence[Statement]) -> tuple[Evidence, ...]:
-        found = evidence_of(sentence.text, self.readings, self.language) if said else ()
+        found = evidence_of(sentence.text, self.read, self.language) if said else ()
         if self.context.prior.strip() and speaks_of_prior(sentence.text, self.language):
             found = (*found, Evidence(kind="prior"))
         order = (self.context.procedure, self.context.clinical_question, self.context.history)
         return found or ((Evidence(kind="order"),) if echoes(sentence.text, *order) else ())
+
+    def _told(self, head: str, findings: Sequence[Sentence]) -> HeadReading:
+        """A reading with the size, zone and length that the Findings give first: none was read."""
+        first = next(
+            one
+            for sentence in findings
+            for one in self._said(sentence)
+            if one.present and head in self._voted(one)
+        )
+        return replace(self.readings[head], size=first.size, zone=first.zone, millimetres=first.millimetres)
 
     def _holds(self, head: str, votes: set[bool]) -> bool:
         probability = self.readings[head].probability
@@ -219,8 +236,11 @@ class _Case:
         self, own: Sequence[Sentence], kept: Sequence[Sentence], written: Sequence[Sentence]
     ) -> list[Sentence]:
         """The kept sentences, each once, and the written ones where the first that went has stood."""
-        gone = next((i for i, s in enumerate(own) if not self._holds_up(s)), len(own))
-        place = sum(self._holds_up(s) for s in own[:gone])
+        gone = [i for i, s in enumerate(own) if not self._holds_up(s)]
+        place = gone[0] if gone else len(kept)
+        faults = [REASONS[fault.reason] for i in gone for fault in self._faults(own[i])]
+        why = f"in place of a sentence that {'; '.join(dict.fromkeys(faults))}" if faults else _ADDED
+        written = [replace(s, guarded=REWRITTEN, reason=why) for s in written]
         once: dict[str, Sentence] = {}
         for sentence in (*kept[:place], *written, *kept[place:]):
             once.setdefault(" ".join(sentence.text.casefold().split()), sentence)

@@ -37,6 +37,22 @@ NO_SUPPORT = "no support"
 UNPROVEN = frozenset({ORDER_SIDE, NO_HEAD, NO_SUPPORT})
 """Faults that the readings cannot put right: such a sentence is marked, not rewritten."""
 
+REASONS = {
+    FINDING: "states a finding that is not seen",
+    SIDE: "states a side on which it is not seen",
+    NO_SIDE: "states no side",
+    DENIAL: "denies a finding that is seen",
+    SIZE: "states a size that was not read",
+    ZONE: "states a zone that was not read",
+    MEASUREMENT: "gives a length that was not measured",
+    PRIOR: "speaks of a prior examination that is not there",
+    SEX: "names an organ that the patient does not have",
+    ORDER_SIDE: "speaks of the side that was not examined",
+    NO_HEAD: "speaks of a finding that these weights do not look for",
+    NO_SUPPORT: "says nothing that the image, the order or a prior could support",
+}
+"""What a reader is told of each fault."""
+
 TOLERANCE_MM = 2.0
 TOLERANCE_SHARE = 0.15
 """Millimetres may differ by the larger of these two: readers of a CT differ by about as much."""

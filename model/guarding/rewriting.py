@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from model.facts import CATALOGUE, MEASURED, SIZED, ZONED, head_name
 from model.guarding.faults import sides_of
 from model.readings import HeadReading, Readings
+from model.statements import statements_of
 from model.wording import absent, organ_normal
 
 Phrase = Callable[..., str]
@@ -35,11 +36,16 @@ def stated(
 
 
 def denied(findings: Collection[str], organ: str, language: str) -> list[str]:
-    """A sentence that denies these findings of an organ, or none."""
+    """Sentences that deny these findings of an organ, or none: the normal one where it denies no more."""
     own = tuple(finding for finding in findings_in(organ) if finding in findings)
     if not own:
         return []
-    return [organ_normal(organ, language) if own == findings_in(organ) else absent(own, language)]
+    normal = organ_normal(organ, language)
+    denies = {one.finding for one in statements_of(normal, language)}
+    if not denies <= set(own):
+        return [absent(own, language)]
+    rest = tuple(finding for finding in own if finding not in denies)
+    return [normal, absent(rest, language)] if rest else [normal]
 
 
 def _particulars(finding: str, reading: HeadReading) -> tuple[str, str, int | None]:

@@ -6,6 +6,7 @@ import json
 import math
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,6 +78,15 @@ def test_a_logit_is_scaled_and_shifted() -> None:
 def test_any_logit_gives_a_probability(logit: float) -> None:
     """Neither end runs over."""
     assert 0 <= CALIBRATION.calibrated("cardiomegaly", logit) <= 1
+
+
+def test_a_batch_is_calibrated_as_each_logit_is() -> None:
+    """By the order of the heads that is given."""
+    rows = [[0.5, -3.0], [200.0, -200.0]]
+    heads = ("emphysema", "cardiomegaly")
+    found = CALIBRATION.calibrated_rows(torch.tensor(rows), heads)
+    each = [[CALIBRATION.calibrated(h, x) for h, x in zip(heads, row, strict=True)] for row in rows]
+    torch.testing.assert_close(found, torch.tensor(each))
 
 
 def test_a_calibration_survives_its_json() -> None:

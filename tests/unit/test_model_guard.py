@@ -161,6 +161,30 @@ def test_the_first_word_counts_where_no_head_looks() -> None:
     assert said(guarded, PLEURA) == [texts[0], texts[2]]
 
 
+def test_what_is_told_of_a_finding_in_doubt_is_the_writers() -> None:
+    """Of a head that does not see it nothing was read: the Impression follows the Findings, all marked."""
+    sentence = "There is a pulmonary nodule of 21 mm in the right lower zone."
+    for impression in ("No acute abnormality.", "Right upper zone pulmonary nodule, 12 mm."):
+        guarded = guard(draft(sentence, impression=impression), readings(nodule=0.4), CONTEXT, "en")
+        wanted = concluded("pulmonary nodule", ("right",), "en", zone="lower", millimetres=21)
+        assert (said(guarded, LUNGS), said(guarded)) == ([sentence], [wanted])
+        assert (guarded[0].guarded, guarded[-1].guarded) == ("marked", "marked")
+
+
+def test_a_reader_is_told_why() -> None:
+    """Of a mark, of a rewritten sentence, and of one that was added; never of what agrees."""
+    seen = readings(effusion=0.9, nodule=0.4)
+    nodule = "There is a right pulmonary nodule."
+    given_ = draft(nodule, "No pleural effusion.", impression="Right pulmonary nodule.")
+    guarded = guard(given_, seen, CONTEXT, "en")
+    assert [s.reason for s in guarded if s.section == FINDINGS] == [
+        "states a finding that is not seen",
+        "in place of a sentence that denies a finding that is seen",
+        "",
+    ]
+    assert guarded[-1].reason == "was not said, and is what was read in the image"
+
+
 def test_a_comparison_needs_a_prior() -> None:
     """With one it rests on it, without one it is left out."""
     text = "Compared with the previous study there is no change."

@@ -44,6 +44,10 @@ class Fusion(Protocol):
         """What the decoder reads of what was seen."""
         ...
 
-    def project(self, features: Sequence[Tensor]) -> Fused:
+    def features(self, seen: Seen) -> tuple[Tensor, ...]:
+        """What training keeps of what was seen."""
+        ...
+
+    def project(self, kept: Sequence[Tensor]) -> Fused:
         """The same from `features(seen)`, which training keeps instead of images."""
         ...

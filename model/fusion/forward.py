@@ -17,7 +17,7 @@ from model.fusion.fused import Fused
 
 def fused_logits(
     network: nn.Module,
-    blocks: Sequence[nn.Module],
+    blocks: Sequence[nn.Module] | nn.ModuleList,
     start: int,
     fused: Fused | None,
     ids: Tensor,
@@ -30,7 +30,7 @@ def fused_logits(
     bool, leaves only these places: (kept places, vocabulary), case by case; with a large vocabulary the
     logits of a long prompt are most of the memory. Gradients reach the fusion.
     """
-    causal: Any = network.get_base_model() if hasattr(network, "get_base_model") else network
+    causal: Any = getattr(network, "get_base_model", lambda: network)()
     trunk = causal.model
     table = trunk.embed_tokens
     batch, length = ids.shape
@@ -52,7 +52,10 @@ def fused_logits(
 
 
 def _through(
-    layers: Sequence[nn.Module], rotary: nn.Module, states: Tensor, injected: Sequence[Tensor] = ()
+    layers: Sequence[nn.Module] | nn.ModuleList,
+    rotary: nn.Module,
+    states: Tensor,
+    injected: Sequence[Tensor] = (),
 ) -> Tensor:
     """States through decoder layers, causally; what is injected is added to the places after the start."""
     positions = torch.arange(states.shape[1], device=states.device)[None]

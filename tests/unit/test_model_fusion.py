@@ -66,9 +66,10 @@ def _seen(batch: int, seed: int = 0) -> Seen:
     )
 
 
-def _network(seed: int = 0) -> LlamaForCausalLM:
+def _network(seed: int = 0) -> Any:
     torch.manual_seed(seed)
-    network = LlamaForCausalLM(CONFIG).eval()
+    network: nn.Module = LlamaForCausalLM(CONFIG)
+    network.eval()
     for weight in network.parameters():
         if weight.dim() > 1:
             # As they come, they are so small that attention is nearly even.
@@ -76,7 +77,7 @@ def _network(seed: int = 0) -> LlamaForCausalLM:
     return network
 
 
-def _fusion(kind: str, *, moved: bool = True) -> FusionModule:
+def _fusion(kind: str, *, moved: bool = True) -> Any:
     """A fusion; moved: as after some training, when gates and output projections are no longer zero."""
     torch.manual_seed(5)
     places = Places(FINDINGS, TOKENS, PLANES, VISION, 64)
@@ -97,7 +98,8 @@ def _ids(batch: int, length: int = 6) -> Tensor:
 
 
 def _rms(states: Tensor, norm: Any) -> Tensor:
-    return states / (states.square().mean(dim=-1, keepdim=True) + 1e-5).sqrt() * norm.weight
+    weight: Tensor = norm.weight
+    return states / (states.square().mean(dim=-1, keepdim=True) + 1e-5).sqrt() * weight
 
 
 def _turned(vector: Tensor, place: int) -> Tensor:
@@ -129,7 +131,8 @@ def _slow_layer(layer: Any, states: Tensor) -> Tensor:
     normed, mlp = _rms(states, layer.post_attention_layernorm), layer.mlp
     gate = normed @ mlp.gate_proj.weight.T
     inner = gate * torch.sigmoid(gate) * (normed @ mlp.up_proj.weight.T)
-    return states + inner @ mlp.down_proj.weight.T
+    down: Tensor = mlp.down_proj.weight
+    return states + inner @ down.T
 
 
 def _slow_logits(network: Any, blocks: Any, fused: Fused, ids: Tensor) -> Tensor:
@@ -145,7 +148,8 @@ def _slow_logits(network: Any, blocks: Any, fused: Fused, ids: Tensor) -> Tensor
         states = torch.cat([fused.encodings[0], states])
     for block in blocks:
         states = _slow_layer(block, states)
-    return _rms(states, network.model.norm)[-(ids.shape[1] + 1) :] @ network.lm_head.weight.T
+    head: Tensor = network.lm_head.weight
+    return _rms(states, network.model.norm)[-(ids.shape[1] + 1) :] @ head.T
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -197,7 +201,7 @@ def test_every_weight_of_a_fusion_learns(kind: str) -> None:
     """A loss on the words gives every parameter a gradient that is not zero."""
     fusion = _fusion(kind)
     logits = fused_logits(_network(), fusion.blocks, START, fusion(_seen(2)), _ids(2))
-    logits.square().mean().backward()
+    _learn(logits)
     still = [name for name, weight in fusion.named_parameters() if not _learns(weight)]
     assert still == []
 
@@ -207,10 +211,14 @@ def test_what_starts_at_zero_can_leave_it(kind: str, first: str) -> None:
     """Gates and output projections that are zero have a gradient: nothing is closed for ever."""
     fusion = _fusion(kind, moved=False)
     logits = fused_logits(_network(), fusion.blocks, START, fusion(_seen(2)), _ids(2))
-    logits.square().mean().backward()
+    _learn(logits)
     closed = [weight for name, weight in fusion.named_parameters() if name.endswith(first)]
     assert closed
     assert all(weight.abs().max() == 0 and _learns(weight) for weight in closed)
+
+
+def _learn(logits: Tensor) -> None:
+    logits.square().mean().backward()  # type: ignore[no-untyped-call]
 
 
 def _learns(weight: Tensor) -> bool:
@@ -237,7 +245,6 @@ def test_a_fusion_changes_nothing_at_first() -> None:
 def test_stages_enter_deep_to_early() -> None:
     """The deepest of the earlier stages enters the second layer, and the earliest the one after it."""
     fusion = _fusion("inject")
-    assert isinstance(fusion, InjectFusion)
     seen = _seen(1)
     with torch.no_grad():
         injected = fusion(seen).injected
@@ -248,9 +255,9 @@ def test_stages_enter_deep_to_early() -> None:
 
 def test_of_more_stages_than_layers_the_deepest_enter() -> None:
     """A decoder of two layers has room for one stage: the deepest of the earlier ones."""
-    fusion = InjectFusion(Places(FINDINGS, TOKENS, PLANES, VISION, 64), STAGES, 64, layers=2)
+    fusion: Any = InjectFusion(Places(FINDINGS, TOKENS, PLANES, VISION, 64), STAGES, 64, layers=2)
     assert len(fusion(_seen(1)).injected) == 1
-    assert fusion.stages[0][0].normalized_shape == (STAGES[-1],)  # type: ignore[index]
+    assert fusion.stages[0][0].normalized_shape == (STAGES[-1],)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -339,7 +346,7 @@ def test_an_adapter_and_the_fusion_learn_around_a_frozen_base(kind: str) -> None
     adapted = get_peft_model(
         _network(), LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
     )
-    fused_logits(adapted, fusion.blocks, START, fusion(_seen(2)), _ids(2)).square().mean().backward()
+    _learn(fused_logits(adapted, fusion.blocks, START, fusion(_seen(2)), _ids(2)))
     weights = [*fusion.parameters(), *(w for w in adapted.parameters() if w.requires_grad)]
     assert all(map(_learns, weights))
     bare = fused_logits(_network(), fusion.blocks, START, fusion(_seen(2)), _ids(2))

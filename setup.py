@@ -43,6 +43,7 @@ MODEL = [
     "torch==2.13.0",
     "torchvision==0.28.0",
     "transformers>=5.23,<6",
+    "xgrammar>=0.2.8,<0.3",
 ]
 POSTGRES = ["psycopg[binary]>=3.3,<4"]
 # The peers of the benchmarks that are Python (dicomweb-client and hl7apy are in BASE).
@@ -64,6 +65,7 @@ setup(
         "plugin.web": ["templates/*.html", "static/*"],
         "connectors.sandbox": ["studies/*"],
         "model": ["weights/**/*"],
+        "model.structured": ["templates/*.html"],
         "migrations": ["alembic.ini", "script.py.mako"],
     },
     install_requires=BASE,

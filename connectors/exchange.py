@@ -145,6 +145,8 @@ class Order:
     """Of the visit or encounter that the order belongs to; empty when it names none."""
     service_request: str = ""
     """Where the order stands on the FHIR server, as ServiceRequest/ID; empty when it came otherwise."""
+    language: str = ""
+    """ISO 639-1 code of the language that the order is written in; empty when it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +266,8 @@ class DraftReport:
     visit_number: str = ""
     service_request: str = ""
     """Where the order stands on the FHIR server; empty when it came otherwise."""
+    language: str = "en"
+    """ISO 639-1 code of the language that the sections are written in."""
 
     @property
     def text(self) -> str:

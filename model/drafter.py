@@ -4,191 +4,285 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from torch import Tensor
 
-from model.evidence import HeadReading, evidence_of
-from model.fusion.prefix import PrefixFusion
-from model.language.adapters import add_adapter, check_adapter
-from model.language.base import load_base
-from model.language.local import LanguageModel
-from model.language.settings import LanguageSettings
-from model.language.words import Words
-from model.manifest import CONCLUSION, Manifest, folder_sha256
-from model.preprocess import ImageSettings, check_fit, slab_ranges, tiled_image
-from model.prompts import PROMPT_VERSION, clinical_information, conclusion_ids, prompt_ids
-from model.sections import CLINICAL_INFORMATION, COMPARISON, FINDINGS, IMPRESSION, TITLES, sentences_of, split
-from model.study import ClinicalContext, Draft, Evidence, ModelCard, Sentence, Unfit, Volume, WeightsError
+from model.confidence import check_sure, draft_confidence
+from model.dictated import rest_on_dictation
+from model.evidence import after_removal
+from model.facts import ORGANS
+from model.fusion.fused import Fused
+from model.grammar import findings_grammar, report_grammar, sentences_grammar
+from model.guard import guard
+from model.headings import organ_in, title_in
+from model.language.asking import Answer, Asked
+from model.loading import load_parts
+from model.manifest import Manifest
+from model.preprocess import check_fit, planes_image
+from model.prompts import language_of, prompt_ids
+from model.readings import SEEN, HeadReading
+from model.removal import lung_places, moved_regions, regions_of, removal_drops, widened
+from model.reporting import finding_sentences, given_sentences, impression_sentences, written_sentences
+from model.sections import IMPRESSION
+from model.structured.asking import written_by
+from model.structured.filling import fill
+from model.structured.template import Template
+from model.study import ClinicalContext, Draft, Filled, ModelCard, Sentence, Unfit, Volume
+from model.tasks import CONCLUSION, DETAIL, REPORT, STRUCTURE
 from model.vision.seen import Seen
-from model.vision.settings import VisionSettings
-from model.vision.tower import VisionTower
+from model.watched import Watched
 
-VISION_FILE = "vision/model.safetensors"
-TOKENIZER_FILE = "tokenizer.json"
+DEFAULT_LANGUAGE = "en"
+_IMAGES_AT_ONCE = 16
+"""Studies that the vision half looks at in one pass: memory does not grow with the batch."""
+_RANDOM_SEED = 0
 
 
-class VisionPrefixDrafter:
-    """Vision transformer, prefix fusion and a 4-bit Llama with its adapter. Safe to call from many threads.
+class VisionLanguageDrafter:
+    """Vision half, fusion and a 4-bit Llama with its adapters. Safe to call from many threads.
 
-    Drafts are greedy: the same volume and context give the same text.
+    Drafts are greedy: the same volume and context give the same text, alone or among others.
     """
 
     card: ModelCard
 
     def __init__(self, manifest: Manifest) -> None:
-        """Load the halves of a verified model folder.
-
-        1. Every setting can be read, and the prompt is the one that the weights were trained with.
-        2. The adapter names the base that lies in the folder.
-        3. The language half loads: base in 4-bit, adapter, tokenizer.
-        4. The vision half and the fusion load, and their widths fit.
-
-        Raises WeightsError when one of these does not hold.
-        """
-        # 1.
+        """Load the halves of a verified model folder. Raises WeightsError when they do not fit together."""
         self.card = manifest.card
-        self._tasks = manifest.tasks
-        if manifest.prompt_version != PROMPT_VERSION:
-            raise WeightsError(
-                f"the weights were trained with prompt {manifest.prompt_version}, this release builds "
-                f"{PROMPT_VERSION}: use the release that they were made for"
-            )
-        self.image = ImageSettings.from_json(manifest.part("image"))
-        settings = VisionSettings.from_json(manifest.part("vision"))
-        language = LanguageSettings.from_json(manifest.part("language"))
-        grammar = manifest.part("sections")
-        self._no_prior = str(grammar.get("comparison", ""))
-        if list(grammar.get("generated", [])) != [FINDINGS, IMPRESSION] or not self._no_prior:
-            raise WeightsError("expected sections.generated (Findings, Impression) and sections.comparison")
-
-        # 2.
-        base, adapter = manifest.folder / language.base, manifest.folder / language.adapter
-        check_adapter(adapter, base_sha256(manifest, language.base))
-
-        # 3.
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        words = Words(manifest.path(f"{language.base}/{TOKENIZER_FILE}"))
-        network = load_base(base, language, self.device)
-        network = add_adapter(network, adapter, base_sha256(manifest, language.base))
-        self.language = LanguageModel(network, words, language.maximum_tokens)
-
-        # 4.
-        self.heads = settings.heads
-        tiles = (self.image.tile_rows, self.image.tile_columns)
-        self.tower = VisionTower(settings, self.image.shape, tiles)
-        self.fusion = PrefixFusion(len(self.heads), self.image.slabs, self.tower.width, self.language.width)
-        try:
-            tensors = load_file(str(manifest.path(VISION_FILE)))
-            whole = torch.nn.ModuleDict({"tower": self.tower, "fusion": self.fusion})
-            whole.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-        except (RuntimeError, SafetensorError) as error:
-            raise WeightsError(f"expected {VISION_FILE} to fit drafter.json: {error}") from error
-        whole.to(self.device).eval()
+        self.tasks = manifest.tasks
+        parts = load_parts(manifest)
+        self.image, self.tower, self.fusion = parts.image, parts.tower, parts.fusion
+        self.observer, self.calibration = parts.observer, parts.calibration
+        self.language, self.words, self.writer = parts.language, parts.words, parts.writer
+        self.device = parts.device
+        self.heads = parts.observer.heads
         self._lock = threading.Lock()
 
     def draft(self, volume: Volume, context: ClinicalContext) -> Draft:
-        """Draft one report. Raises Unfit when the volume cannot be assessed by these weights."""
+        """Draft one report. Raises Unfit when the volume cannot be assessed, Unsure where a guess would be."""
         return self.draft_many([volume], [context])[0]
 
     def draft_many(self, volumes: Sequence[Volume], contexts: Sequence[ClinicalContext]) -> list[Draft]:
-        """Draft a batch in one pass; each draft has the text that it would have alone.
+        """Draft a batch; each draft has the text that it would have alone.
 
-        The time of a draft is its share of the batch. Raises Unfit when any of the volumes is, ValueError
-        when there are not as many contexts as volumes.
+        The time of a draft is its share of the batch. Raises Unfit when any of the volumes is, Unsure when
+        the drafter is of any of them, ValueError when there are not as many contexts as volumes.
+        """
+        watched = self.watch_many(volumes, contexts)
+        for one in watched:
+            if one.unsure:
+                check_sure(one.readings, self.calibration)
+        return [one.draft for one in watched]
+
+    def watch_many(
+        self, volumes: Sequence[Volume], contexts: Sequence[ClinicalContext], *, random_regions: int = 0
+    ) -> list[Watched]:
+        """Draft a batch and tell the way; what the drafter is unsure of is written nevertheless.
+
+        1. Every volume is fit.
+        2. The vision half looks, and what its heads saw is read in clinical words.
+        3. What is seen is taken out of the image, and looked for again.
+        4. The language half writes, held to the form of the report.
+        5. The guard holds what it wrote against what the heads saw and the order says.
+
+        random_regions: how many places elsewhere each removal is compared with. Raises Unfit as `draft_many`.
         """
         started = time.perf_counter()
+        # 1.
         if len(volumes) != len(contexts):
             raise ValueError(f"expected a context for each volume, found {len(contexts)} for {len(volumes)}")
-        if not volumes:
-            return []
         for volume in volumes:
             check_fit(volume, self.image)
-        images = np.stack([tiled_image(volume.voxels, self.image) for volume in volumes])
-        with self._lock:
-            seen = self.look(torch.from_numpy(images))
-            answers = self.speak(seen, contexts)
-        best = self.tower.best_slab(seen.maps)
-        each = (time.perf_counter() - started) / len(volumes)
-        drafts = []
-        for row, (volume, context, ids) in enumerate(zip(volumes, contexts, answers, strict=True)):
-            middles = [(a + b) // 2 for a, b in slab_ranges(volume.voxels.shape[0], self.image.slabs)]
-            readings = {
-                head: HeadReading(round(float(seen.probabilities[row, i]), 4), middles[int(best[row, i])])
-                for i, head in enumerate(self.heads)
-            }
-            drafts.append(self._drafted(ids, context, readings, each))
-        return drafts
+        # 2. and 3.
+        readings: list[dict[str, HeadReading]] = []
+        elsewhere: list[dict[str, float]] = []
+        fused: list[Fused] = []
+        for start in range(0, len(volumes), _IMAGES_AT_ONCE):
+            part = volumes[start : start + _IMAGES_AT_ONCE]
+            images = np.stack([planes_image(one.voxels, one.spacing_mm, self.image) for one in part])
+            read, random, prefixes = self._look(torch.from_numpy(images), part, random_regions)
+            readings += read
+            elsewhere += random
+            fused += prefixes
+        # 4.
+        languages = [language_of(context, DEFAULT_LANGUAGE) for context in contexts]
+        answers = self.speak(fused, contexts, languages)
+        # 5.
+        each = (time.perf_counter() - started) / max(1, len(volumes))
+        return [
+            self._watched(*one, seconds=each)
+            for one in zip(contexts, languages, answers, readings, elsewhere, strict=True)
+        ]
 
     def conclude(self, findings: str, context: ClinicalContext) -> Draft:
-        """Draft the Impression of findings that a person dictated: the language half alone, no prefix.
+        """Draft the Impression, and nothing else, of findings that a person dictated.
 
         Raises Unfit when these weights were not trained for it, or the findings are empty or too long.
         """
+        return self._of_words(CONCLUSION, findings, context)
+
+    def detail(self, impression: str, context: ClinicalContext) -> Draft:
+        """Draft the Findings, and nothing else, behind an impression that a person dictated.
+
+        Raises Unfit when these weights were not trained for it, or the impression is empty or too long.
+        """
+        return self._of_words(DETAIL, impression, context)
+
+    def fill(self, template: Template, report: str, context: ClinicalContext) -> Filled:
+        """Fill a structured template with what a report says; what it does not say is left open.
+
+        Raises Unfit when these weights were not trained for it, or the report is empty or too long.
+        """
         started = time.perf_counter()
-        if CONCLUSION not in self._tasks:
-            raise Unfit(
-                "These weights were not trained to draw a conclusion from dictated findings: use weights "
-                f"whose drafter.json names {CONCLUSION} among its tasks."
-            )
-        prompt = conclusion_ids(findings, context, self.language.words)
-        blind = torch.zeros((1, 0, self.language.width), device=self.device)
-        with self._lock:
-            (ids,) = self.language.generate(blind, [prompt])
-        # The prompt ended with the title. What comes under any further title was not asked for.
-        (_, body), *_ = split(f"{IMPRESSION}:\n{self.language.words.decode(ids)}", TITLES)
-        dictated = (Evidence(kind="findings"),)
-        sentences = tuple(Sentence(IMPRESSION, text, dictated) for text in sentences_of(body))
-        return Draft(sentences, self.card, tokens=len(ids), seconds=time.perf_counter() - started)
+        self._check_task(STRUCTURE)
+        language = language_of(context, DEFAULT_LANGUAGE)
+        adapter = self.language.adapter(STRUCTURE, language)
+        write = written_by(self.writer, report, language, self.words, adapter)
+        fields = fill(template, report, language, write)
+        return Filled(template, fields, self.card, language, time.perf_counter() - started)
 
     @torch.inference_mode()
-    def look(self, images: torch.Tensor) -> Seen:
-        """What the vision half makes of tiled images, (batch, channels, height, width) between 0 and 1."""
+    def look(self, images: Tensor) -> Seen:
+        """What the vision half makes of images, (batch, planes, channels, side, side) between 0 and 1."""
         seen: Seen = self.tower(images.to(self.device))
         return seen
 
-    @torch.inference_mode()
-    def speak(self, seen: Seen, contexts: Sequence[ClinicalContext]) -> list[list[int]]:
-        """Token ids of the answer for each case."""
-        prompts = [prompt_ids(context, FINDINGS, self.language.words) for context in contexts]
-        return self.language.generate(self.fusion(seen), prompts)
+    def speak(
+        self, fused: Sequence[Fused], contexts: Sequence[ClinicalContext], languages: Sequence[str]
+    ) -> list[Answer]:
+        """The answer to the report task for each case, of what was seen of it."""
+        asked = [
+            Asked(
+                tuple(prompt_ids(REPORT, context, language, self.words)),
+                one,
+                self.language.adapter(REPORT, language),
+                _report_grammar(language),
+                self.language.maximum_tokens,
+            )
+            for one, context, language in zip(fused, contexts, languages, strict=True)
+        ]
+        return self.writer.write(asked)
 
-    def _drafted(
+    def _look(
+        self, images: Tensor, volumes: Sequence[Volume], random_regions: int
+    ) -> tuple[list[dict[str, HeadReading]], list[dict[str, float]], list[Fused]]:
+        with self._lock:
+            seen = self.look(images)
+            with torch.inference_mode():
+                fused = self.fusion(seen)
+            readings = [self.observer.readings(seen, row, volume) for row, volume in enumerate(volumes)]
+            tried = [
+                (row, head, region)
+                for row, read in enumerate(readings)
+                for head, region in self._regions(seen, row, read).items()
+            ]
+            drops = self._drops(images, seen, [(row, self.heads.index(h), r) for row, h, r in tried])
+            for (row, head, _), drop in zip(tried, drops, strict=True):
+                reading = readings[row][head]
+                if reading.box is not None:
+                    readings[row][head] = after_removal(reading, reading.box, drop)
+            elsewhere = self._elsewhere(images, seen, volumes, tried, random_regions)
+        return readings, elsewhere, [fused.rows([row]) for row in range(len(volumes))]
+
+    def _regions(self, seen: Seen, row: int, readings: Mapping[str, HeadReading]) -> dict[str, Tensor]:
+        """Head -> the places that show it, for what is seen in one study."""
+        shown = [head for head, reading in readings.items() if reading.probability >= SEEN]
+        if not shown:
+            return {}
+        index = [self.heads.index(head) for head in shown]
+        return dict(zip(shown, widened(regions_of(seen.maps[row][index])), strict=True))
+
+    def _drops(self, images: Tensor, seen: Seen, tried: Sequence[tuple[int, int, Tensor]]) -> list[float]:
+        if not tried:
+            return []
+        return removal_drops(self.tower, images.to(self.device), seen, tried, self._probabilities)
+
+    def _elsewhere(
         self,
-        ids: list[int],
+        images: Tensor,
+        seen: Seen,
+        volumes: Sequence[Volume],
+        tried: Sequence[tuple[int, str, Tensor]],
+        count: int,
+    ) -> list[dict[str, float]]:
+        """The mean drop for places of the same shape elsewhere in the lungs, for each study and head."""
+        means: list[dict[str, float]] = [{} for _ in volumes]
+        generator = torch.Generator().manual_seed(_RANDOM_SEED)
+        for row, head, region in tried if count else ():
+            voxels = torch.from_numpy(np.ascontiguousarray(volumes[row].voxels))
+            ranges = self.observer.ranges(volumes[row])
+            lungs = lung_places(voxels, ranges, (region.shape[1], region.shape[2]))
+            moved = moved_regions(region, lungs, count, generator)
+            drops = self._drops(images, seen, [(row, self.heads.index(head), one) for one in moved])
+            if drops:
+                means[row][head] = float(np.mean(drops))
+        return means
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        return self.calibration.calibrated_rows(logits, self.heads)
+
+    def _watched(
+        self,
         context: ClinicalContext,
+        language: str,
+        answer: Answer,
         readings: dict[str, HeadReading],
+        elsewhere: dict[str, float],
         seconds: float,
-    ) -> Draft:
-        """Sentences in the order of the sections, each with its evidence."""
-        order, template = (Evidence(kind="order"),), (Evidence(kind="template"),)
-        sentences = [Sentence(CLINICAL_INFORMATION, text, order) for text in clinical_information(context)]
-        sentences.append(Sentence(COMPARISON, self._no_prior, template))
-        # The prompt ended with the first title: the answer goes on below it.
-        text = f"{FINDINGS}:\n{self.language.words.decode(ids)}"
-        for title, body in split(text, (FINDINGS, IMPRESSION)):
-            for sentence in sentences_of(body):
-                sentences.append(Sentence(title, sentence, evidence_of(sentence, readings)))
-        return Draft(
-            tuple(sentences),
+    ) -> Watched:
+        written = written_sentences(answer.text, language)
+        told = (*given_sentences(context, language), *guard(written, readings, context, language))
+        confidence = draft_confidence(readings)
+        draft = Draft(
+            told,
             self.card,
             {head: reading.probability for head, reading in readings.items()},
-            tokens=len(ids),
+            language=language,
+            confidence=round(confidence, 4),
+            tokens=len(answer.ids),
             seconds=seconds,
         )
+        return Watched(draft, written, readings, confidence < self.calibration.abstain_below, elsewhere)
+
+    def _of_words(self, task: str, text: str, context: ClinicalContext) -> Draft:
+        """A task that reads what a person dictated, and no image."""
+        started = time.perf_counter()
+        self._check_task(task)
+        language = language_of(context, DEFAULT_LANGUAGE)
+        prompt = prompt_ids(task, context, language, self.words, text)
+        grammar = sentences_grammar() if task == CONCLUSION else findings_grammar(_organs(language))
+        adapter = self.language.adapter(task, language)
+        (answer,) = self.writer.write(
+            [Asked(tuple(prompt), None, adapter, grammar, self.language.maximum_tokens)]
+        )
+        sentences: tuple[Sentence, ...]
+        if task == CONCLUSION:
+            sentences = impression_sentences(answer.text, language)
+        else:
+            sentences = finding_sentences(answer.text, language)
+        return Draft(
+            rest_on_dictation(sentences, text, context, language),
+            self.card,
+            language=language,
+            tokens=len(answer.ids),
+            seconds=time.perf_counter() - started,
+        )
+
+    def _check_task(self, task: str) -> None:
+        if task not in self.tasks:
+            raise Unfit(
+                f"These weights were not trained for the task {task}: use weights whose drafter.json names it "
+                "among its tasks."
+            )
 
 
-def base_sha256(manifest: Manifest, base: str) -> str:
-    """The hash by which an adapter names its base: over the names and hashes of the base's files."""
-    prefix = f"{base}/"
-    files = {
-        name.removeprefix(prefix): digest
-        for name, digest in manifest.files.items()
-        if name.startswith(prefix)
-    }
-    if not files:
-        raise WeightsError(f"expected files of the language base under {base}, found none pinned")
-    return folder_sha256(files)
+def _report_grammar(language: str) -> str:
+    return report_grammar(_organs(language), title_in(IMPRESSION, language))
+
+
+def _organs(language: str) -> list[str]:
+    return [organ_in(organ, language) for organ in ORGANS]

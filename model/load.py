@@ -24,6 +24,6 @@ def load_drafter(folder: Path | None = None) -> Drafter:
         from model.scripted import ScriptedDrafter
 
         return ScriptedDrafter(manifest)
-    from model.drafter import VisionPrefixDrafter
+    from model.drafter import VisionLanguageDrafter
 
-    return VisionPrefixDrafter(manifest)
+    return VisionLanguageDrafter(manifest)

@@ -15,14 +15,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from model.study import ModelCard, WeightsError
+from model.tasks import REPORT, TASKS
 
 MANIFEST = "drafter.json"
 FORMAT = 1
-ARCHITECTURES = ("vision-prefix", "scripted")
-REPORT = "report"
-CONCLUSION = "conclusion"
-TASKS = (REPORT, CONCLUSION)
-"""What weights can be trained for: a report of images; the conclusion of findings that a person dictated."""
+ARCHITECTURES = ("vision-language", "scripted")
 EXECUTABLE_SUFFIXES = frozenset(
     {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".py", ".so"}
 )
@@ -45,7 +42,7 @@ class Manifest:
     files: Mapping[str, str]
     """Relative POSIX path -> SHA-256 in hexadecimal, of every file beside drafter.json."""
     tasks: tuple[str, ...]
-    """What the weights were trained for, of TASKS; a document that says nothing means reports."""
+    """What the weights were trained for, of model.tasks.TASKS; a document that says nothing means reports."""
     settings: Mapping[str, Any]
     """The whole document, for the architecture to read its own part."""
     sha256: str
@@ -181,8 +178,9 @@ def _tasks(document: Mapping[str, Any]) -> tuple[str, ...]:
     tasks = document.get("tasks", [REPORT])
     if not isinstance(tasks, list) or REPORT not in tasks or any(task not in TASKS for task in tasks):
         raise WeightsError(
-            f"expected tasks in {MANIFEST} to be a list of {REPORT}, and of {CONCLUSION} where the weights "
-            f"were trained for it, found {tasks!r}: use the release of Prelim that wrote the folder"
+            f"expected tasks in {MANIFEST} to be a list of {REPORT}, and of any of {', '.join(TASKS[1:])} "
+            f"that the weights were trained for, found {tasks!r}: use the release of Prelim that wrote the "
+            "folder"
         )
     return tuple(tasks)
 

@@ -70,6 +70,10 @@ class Observer:
     calibration: Calibration
     sizes: SizeSettings
 
+    def ranges(self, volume: Volume) -> tuple[tuple[int, int], ...]:
+        """First and one past the last slice of each plane of a volume."""
+        return slab_ranges(volume.voxels.shape[0], self.image.planes)
+
     def readings(self, seen: Seen, row: int, volume: Volume) -> dict[str, HeadReading]:
         """What each head saw in one study of a batch, in the order of the heads."""
         maps, logits = seen.maps[row].float().cpu(), seen.logits[row].float().tolist()
@@ -92,7 +96,7 @@ class Observer:
         shape, spacing = volume.voxels.shape, volume.spacing_mm
         centre = _centre(heat)
         plane = int(heat.flatten(1).amax(dim=1).argmax())
-        first, stop = slab_ranges(shape[0], self.image.planes)[plane]
+        first, stop = self.ranges(volume)[plane]
         probability = self.calibration.calibrated(head, logit)
         reading = HeadReading(round(probability, 4), (first + stop) // 2)
         if probability < SEEN:

@@ -1,34 +1,64 @@
-"""The words of an order or of dictated findings as a prompt: typed fields, escaped, with an end.
+"""What the language half is asked, as a prompt: typed fields, escaped, with an end.
 
-Shared by serving and training.
+Shared by serving and training. No torch here.
 
-The words are untrusted. They cannot become special tokens, start a line or a section, or be endless.
+The form is Alpaca's without its preamble, which says nothing that the headings do not and which a small
+decoder would have to read every time:
+
+### Instruction:
+Write findings and impression of the images.
+
+### Input:
+Procedure: CT CHEST
+...
+
+### Response:
+Findings:
+
+The words of an order, of dictation, of a prior report and of a template are untrusted. They cannot become
+special tokens, start a line, a heading or a section, end the prompt, or be endless.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
 from typing import Protocol
 
-from model.sections import FINDINGS, IMPRESSION
+from model.prompt_words import LANGUAGES, PromptWords, prompt_words
+from model.structured.template import Field
 from model.study import ClinicalContext, Unfit
+from model.tasks import FACTS, STRUCTURE, task
 
-PROMPT_VERSION = "1"
+PROMPT_VERSION = "2"
 """Changes whenever the same context gives another prompt; drafter.json must name the same."""
 FIELD_CHARACTERS = 240
 """Longer words of an order are cut."""
 FIELD_TOKENS = 64
 """And so are words that a tokenizer breaks into very many tokens."""
+PRIOR_CHARACTERS = 480
+"""Longer prior reports are cut: their beginning names the study and, in most, what was found."""
+PRIOR_TOKENS = 128
+OPTIONS_CHARACTERS = 960
+"""Longer lists of a template's options are cut; the grammar of the answer still holds all of them."""
+OPTIONS_TOKENS = 256
 FINDINGS_CHARACTERS = 8000
-"""Longer dictated findings are refused: a conclusion of a part of them could leave out what matters."""
+"""Longer dictated words are refused: what is drawn from a part of them could leave out what matters."""
 FINDINGS_TOKENS = 2048
-"""And so are findings of more tokens."""
+"""And so are words of more tokens."""
 
-_BRACKETS = str.maketrans({"<": "‹", ">": "›", "|": "¦", "[": "(", "]": ")", "{": "(", "}": ")"})
+_BRACKETS = str.maketrans(
+    # As keyboards write them, and every character that compatibility folding (NFKC, NFKD) makes one of them.
+    dict.fromkeys("<＜﹤≮", "‹")
+    | dict.fromkeys(">＞﹥≯", "›")
+    | dict.fromkeys("|｜", "¦")
+    | dict.fromkeys("[{［｛﹇﹛︷", "(")
+    | dict.fromkeys("]}］｝﹈﹜︸", ")")
+    # A heading of the prompt starts with three of these.
+    | dict.fromkeys("#＃﹟", "♯")
+)
+_NOT_CUT = "they are not cut, for what is drawn from a part of them could leave out what matters."
 _LONGEST_COMPOSITION = 3
 """Into so many characters NFC can break one (Unicode Standard Annex 15)."""
-_SEXES = ("female", "male", "other")
 
 
 class Encoder(Protocol):
@@ -48,72 +78,149 @@ def clean(text: str, limit: int = FIELD_CHARACTERS) -> str:
 
 
 def escape(text: str, limit: int = FIELD_CHARACTERS) -> str:
-    """Clean words without the brackets that special tokens are written with."""
+    """Clean words without the brackets that special tokens are written with and the sign of a heading.
+
+    Nor with characters that look like them and that a tokenizer may fold into them.
+    """
     return clean(text, limit).translate(_BRACKETS)
 
 
-def fields(context: ClinicalContext) -> tuple[tuple[str, str], ...]:
-    """(name, escaped words) of every field, always in this order, empty ones included."""
-    age = context.age_years
-    patient = [
-        context.sex if context.sex in _SEXES else "",
-        f"{age} years" if age is not None and 0 <= age <= 130 else "",
-    ]
-    return (
-        ("Procedure", escape(context.procedure)),
-        ("Question", escape(context.clinical_question)),
-        ("History", escape(context.history)),
-        ("Patient", ", ".join(part for part in patient if part)),
-    )
+def language_of(context: ClinicalContext, default: str) -> str:
+    """The language of the draft: the order's where it is one of LANGUAGES, else the setting.
 
-
-def prompt_ids(context: ClinicalContext, task: str, encoder: Encoder) -> list[int]:
-    """Token ids of the fields, one on each line, and of the title that the answer starts with."""
-    return _field_ids(context, encoder) + encoder.encode(f"{task}:\n")
-
-
-def conclusion_ids(findings: str, context: ClinicalContext, encoder: Encoder) -> list[int]:
-    """Token ids of the fields, of the dictated findings on one line, and of the Impression's title.
-
-    The findings are escaped as the words of an order are, and never cut: raises Unfit when they are
-    empty or too long.
+    Raises ValueError when the setting is none of them.
     """
-    if len(findings) > FINDINGS_CHARACTERS:
-        raise Unfit(
-            f"Expected dictated findings of at most {FINDINGS_CHARACTERS} characters, came more; they are "
-            "not cut, for a conclusion of a part of them could leave out what matters."
-        )
-    words = escape(findings, FINDINGS_CHARACTERS * _LONGEST_COMPOSITION)
-    if not words:
-        raise Unfit("Expected dictated findings to draw a conclusion from, came none.")
-    ids = encoder.encode(f" {words}")
-    if len(ids) > FINDINGS_TOKENS:
-        raise Unfit(
-            f"Expected dictated findings of at most {FINDINGS_TOKENS} tokens, came more; they are not cut, "
-            "for a conclusion of a part of them could leave out what matters."
-        )
-    line = [*encoder.encode(f"{FINDINGS}:"), *ids, *encoder.encode("\n")]
-    return [*_field_ids(context, encoder), *line, *encoder.encode(f"{IMPRESSION}:\n")]
+    prompt_words(default)
+    return context.language if context.language in LANGUAGES else default
 
 
-def clinical_information(context: ClinicalContext) -> tuple[str, ...]:
-    """What the order says, as sentences for the reader: clean, but with its brackets."""
+def fields(context: ClinicalContext, language: str = "en") -> tuple[tuple[str, str], ...]:
+    """(name, escaped words) of every field, always in this order, empty ones included."""
+    words = prompt_words(language)
+    return (
+        (words.procedure, escape(context.procedure)),
+        (words.question, escape(context.clinical_question)),
+        (words.history, escape(context.history)),
+        (words.patient, _patient(context, words)),
+        (words.prior, escape(context.prior, PRIOR_CHARACTERS)),
+    )
+
+
+def prompt_ids(
+    task_name: str,
+    context: ClinicalContext,
+    language: str,
+    encoder: Encoder,
+    text: str = "",
+    field: Field | None = None,
+) -> list[int]:
+    """Token ids of the instruction, the fields, one on each line, and the title that the answer starts with.
+
+    1. One sentence says what is wanted.
+    2. What the order says, each field capped; not for tasks that do not read it.
+    3. The words that a person wrote, for tasks that read them: escaped, and never cut.
+    4. Label and options of the template's field, for the task that fills one.
+    5. The title, in the language.
+
+    Raises Unfit when the words of step 3 are empty or too long; ValueError when task or language are
+    unknown, words are given to a task that reads none, or a field to any task but the one that fills it.
+    """
+    wanted, words = task(task_name), prompt_words(language)
+    if (field is None) is (task_name == STRUCTURE):
+        raise ValueError(f"expected a field of a template for the task {STRUCTURE}, and for no other")
+    if text and not wanted.text:
+        raise ValueError(f"expected no text for the task {task_name}, which reads none")
+
+    # 1. Each part is encoded by itself, so that no token reaches from our words into theirs.
+    ids = encoder.encode(f"### Instruction:\n{words.instructions[task_name]}\n\n### Input:\n")
+
+    # 2.
+    if wanted.order:
+        for name, said in fields(context, language):
+            ids += _line(name, said, encoder, PRIOR_TOKENS if name == words.prior else FIELD_TOKENS)
+
+    # 3.
+    if wanted.text:
+        ids += _dictated(words.titles[wanted.text], text, encoder)
+
+    # 4.
+    if field is not None:
+        ids += _line(words.field, escape(field.path), encoder, FIELD_TOKENS)
+        options = escape("; ".join(field.options) or field.unit, OPTIONS_CHARACTERS)
+        ids += _line(words.options, options, encoder, OPTIONS_TOKENS)
+
+    # 5.
+    return ids + encoder.encode(f"\n### Response:\n{response_title(task_name, language)}:\n")
+
+
+def response_title(task_name: str, language: str) -> str:
+    """The title with which the prompt ends, in the language, without its colon."""
+    words = prompt_words(language)
+    wanted = task(task_name)
+    if wanted.name == FACTS:
+        return words.titles[FACTS]
+    return words.titles[wanted.title] if wanted.title else words.value
+
+
+def procedure_sentence(context: ClinicalContext, language: str = "en") -> str:
+    """The procedure as a sentence for the reader: clean, but with its brackets; empty where none is said."""
+    prompt_words(language)
+    return _sentence("", clean(context.procedure))
+
+
+def clinical_information(context: ClinicalContext, language: str = "en") -> tuple[str, ...]:
+    """What the order asks and tells, as sentences for the reader: clean, but with its brackets."""
+    words = prompt_words(language)
     parts = (
-        ("", clean(context.procedure)),
-        ("Question: ", clean(context.clinical_question)),
-        ("History: ", clean(context.history)),
+        _sentence(f"{words.question}: ", clean(context.clinical_question)),
+        _sentence(f"{words.history}: ", clean(context.history)),
     )
-    return tuple(
-        f"{label}{words}{'' if words[-1] in '.?!…' else '.'}" for label, words in parts if words.strip(". ")
+    return tuple(part for part in parts if part)
+
+
+def not_stated(language: str) -> str:
+    """The sentence of a section for which the order says nothing."""
+    return f"{prompt_words(language).not_stated}."
+
+
+def _sentence(label: str, words: str) -> str:
+    if not words.strip(". "):
+        return ""
+    return f"{label}{words}{'' if words[-1] in '.?!…' else '.'}"
+
+
+def _patient(context: ClinicalContext, words: PromptWords) -> str:
+    age = context.age_years
+    shown = (
+        words.sexes.get(context.sex, ""),
+        words.age.format(age) if age is not None and 0 <= age <= 130 else "",
     )
+    return ", ".join(part for part in shown if part)
 
 
-def _field_ids(context: ClinicalContext, encoder: Encoder) -> list[int]:
-    ids: list[int] = []
-    for name, words in fields(context):
-        ids += [*encoder.encode(f"{name}:"), *_capped(encoder.encode(f" {words}")), *encoder.encode("\n")]
-    return ids
+def _line(name: str, said: str, encoder: Encoder, tokens: int) -> list[int]:
+    """One field on its line; empty fields keep their line, so that the form is always the same."""
+    return [
+        *encoder.encode(f"{name}:"),
+        *(encoder.encode(f" {said}")[:tokens] if said else ()),
+        *encoder.encode("\n"),
+    ]
 
 
-def _capped(ids: Sequence[int]) -> list[int]:
-    return list(ids[:FIELD_TOKENS])
+def dictated(text: str) -> str:
+    """Words that a person wrote, escaped, on one line and whole. Raises Unfit when empty or too long."""
+    if len(text) > FINDINGS_CHARACTERS:
+        raise Unfit(
+            f"Expected dictated words of at most {FINDINGS_CHARACTERS} characters, came more; {_NOT_CUT}"
+        )
+    words = escape(text, FINDINGS_CHARACTERS * _LONGEST_COMPOSITION)
+    if not words:
+        raise Unfit("Expected dictated words to write from, came none.")
+    return words
+
+
+def _dictated(title: str, text: str, encoder: Encoder) -> list[int]:
+    ids = encoder.encode(f" {dictated(text)}")
+    if len(ids) > FINDINGS_TOKENS:
+        raise Unfit(f"Expected dictated words of at most {FINDINGS_TOKENS} tokens, came more; {_NOT_CUT}")
+    return [*encoder.encode(f"{title}:"), *ids, *encoder.encode("\n")]

@@ -5,8 +5,22 @@ from __future__ import annotations
 import time
 
 from model.manifest import Manifest
-from model.sections import IMPRESSION, sentences_of, split
-from model.study import ClinicalContext, Draft, Evidence, ModelCard, Sentence, Unfit, Volume, WeightsError
+from model.prompt_words import LANGUAGES
+from model.prompts import language_of
+from model.sections import FINDINGS, IMPRESSION, sentences_of, split
+from model.structured.filling import fill
+from model.structured.template import Template
+from model.study import (
+    ClinicalContext,
+    Draft,
+    Evidence,
+    Filled,
+    ModelCard,
+    Sentence,
+    Unfit,
+    Volume,
+    WeightsError,
+)
 
 
 class ScriptedDrafter:
@@ -38,10 +52,24 @@ class ScriptedDrafter:
 
     def conclude(self, findings: str, context: ClinicalContext) -> Draft:
         """The fixed Impression, whatever the findings are. Raises Unfit when the script has none."""
-        impression = tuple(sentence for sentence in self._sentences if sentence.section == IMPRESSION)
-        if not impression:
-            raise Unfit(f"Expected a script with an {IMPRESSION}, found none: this drafter cannot conclude.")
-        return self._said(impression)
+        return self._section(IMPRESSION, "conclude")
+
+    def detail(self, impression: str, context: ClinicalContext) -> Draft:
+        """The fixed Findings, whatever the impression is. Raises Unfit when the script has none."""
+        return self._section(FINDINGS, "detail")
+
+    def fill(self, template: Template, report: str, context: ClinicalContext) -> Filled:
+        """What reading alone finds in the report for the template: nothing is written by a model."""
+        started = time.perf_counter()
+        language = language_of(context, template.language if template.language in LANGUAGES else "en")
+        fields = fill(template, report, language, write=None)
+        return Filled(template, fields, self.card, language, time.perf_counter() - started)
+
+    def _section(self, title: str, what: str) -> Draft:
+        sentences = tuple(sentence for sentence in self._sentences if sentence.section == title)
+        if not sentences:
+            raise Unfit(f"Expected a script with {title}, found none: this drafter cannot {what}.")
+        return self._said(sentences)
 
     def _said(self, sentences: tuple[Sentence, ...]) -> Draft:
         started = time.perf_counter()

@@ -9,6 +9,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from model.headings import organ_in, title_in, uncertain_in
+from model.sections import FINDINGS
+from model.structured.template import Template
+
+MARKED, REWRITTEN = "marked", "rewritten"
+"""What the guard does to a sentence that is not supported."""
+
 
 @dataclass(frozen=True, slots=True)
 class Volume:
@@ -80,6 +87,8 @@ class Sentence:
     says nothing of the image."""
     guarded: str = ""
     """What the guard did: empty, rewritten or marked. A marked sentence must be read with doubt."""
+    reason: str = ""
+    """Why the guard did it, for the reader and without patient data; empty when it did not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +124,29 @@ class Draft:
 
     @property
     def sections(self) -> tuple[tuple[str, str], ...]:
-        """(title, text) in reading order."""
+        """(title, text) in reading order, the titles in the language of the draft.
+
+        Findings that stand under an organ are told a line an organ ("Lungs: ..."). A marked sentence
+        ends with the mark of its language.
+        """
         titles = dict.fromkeys(sentence.section for sentence in self.sentences)
-        return tuple(
-            (title, " ".join(s.text for s in self.sentences if s.section == title)) for title in titles
+        return tuple((title_in(title, self.language), self.body_of(title)) for title in titles)
+
+    def body_of(self, section: str) -> str:
+        """The text of the section with this canonical title; empty when the draft has none."""
+        lines: dict[str, list[str]] = {}
+        for sentence in self.sentences:
+            if sentence.section == section:
+                organ = sentence.organ if section == FINDINGS else ""
+                lines.setdefault(organ, []).append(self._told(sentence))
+        return "\n".join(
+            f"{organ_in(organ, self.language)}: {' '.join(told)}" if organ else " ".join(told)
+            for organ, told in lines.items()
         )
+
+    def _told(self, sentence: Sentence) -> str:
+        mark = f" {uncertain_in(self.language)}" if sentence.guarded == MARKED else ""
+        return f"{sentence.text}{mark}"
 
     @property
     def text(self) -> str:
@@ -130,6 +157,33 @@ class Draft:
     def sha256(self) -> str:
         """Hash of the text as UTF-8, in hexadecimal."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class FilledField:
+    """What a report says of one field of a structured template."""
+
+    identifier: str
+    """Of the field, in its template."""
+    values: tuple[str, ...] = ()
+    """Options chosen, one number in the field's unit, or sentences; empty where the report says nothing."""
+    evidence: tuple[str, ...] = ()
+    """The sentences of the report that say so; never empty where there are values."""
+    guarded: str = ""
+    """rewritten where the model wrote what the report does not say; empty elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A structured template with what a report says of its fields."""
+
+    template: Template
+    fields: tuple[FilledField, ...]
+    """One for each field of the template, in its order."""
+    card: ModelCard
+    language: str = "en"
+    """ISO 639-1 code of the language of the report."""
+    seconds: float = 0.0
 
 
 class Unfit(Exception):
@@ -157,5 +211,19 @@ class Drafter(Protocol):
         """Draft the Impression, and nothing else, of findings that a person dictated.
 
         Raises Unfit when these weights were not trained for it, or the findings are empty or too long.
+        """
+        ...
+
+    def detail(self, impression: str, context: ClinicalContext) -> Draft:
+        """Draft the Findings, and nothing else, that stand behind an impression which a person dictated.
+
+        Raises Unfit when these weights were not trained for it, or the impression is empty or too long.
+        """
+        ...
+
+    def fill(self, template: Template, report: str, context: ClinicalContext) -> Filled:
+        """Fill a structured template with what a report says; what it does not say is left open.
+
+        Raises Unfit when these weights were not trained for it, or the report is empty or too long.
         """
         ...

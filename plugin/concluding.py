@@ -40,13 +40,14 @@ class Concluding:
             if case is None or not _due(case, number):
                 return
             findings = _findings(session, case_id)
-            context = translate.order_context(translate.order_from_json(case.order))
+            order = translate.order_from_json(case.order)
+            context = translate.order_context(order, self._settings.language)
         try:
             draft = self._drafter.conclude(findings, context)  # 2
         except Unfit as error:
             self._say(case_id, number, f"No conclusion was drafted: {error}")
             return
-        if not dict(draft.sections).get(IMPRESSION):
+        if not draft.body_of(IMPRESSION):
             self._say(case_id, number, "The model wrote no conclusion; nothing was kept.")
             return
         with self._database.write() as session:  # 3

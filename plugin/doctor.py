@@ -33,6 +33,7 @@ from plugin.procedures import unmapped
 from plugin.settings import SettingError, Settings
 from plugin.subscribing import installation
 from plugin.tally import count_states, waiting
+from plugin.templates import site_templates
 
 NOBODY = "prelim-doctor"
 """An accession number that no archive has: asking for it shows that the archive answers."""
@@ -65,6 +66,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("outbox", _outbox),
         ("FHIRcast hub", _hub),
         ("model", _model),
+        ("report templates", _templates),
         *((f"listener {listener.name}", partial(_listener, listener)) for listener in settings.hl7_listeners),
         ("pages", _pages),
     )
@@ -224,7 +226,12 @@ def _model(settings: Settings) -> str:
         raise _Ill(
             "torch is not installed: `pip install prelim[model]` on hosts that work; others need none."
         )
-    return f"{manifest.card.name} {manifest.card.version}, every file as pinned"
+    card = manifest.card
+    return f"{card.name} {card.version}, every file as pinned; drafts in {settings.language}"
+
+
+def _templates(settings: Settings) -> str:
+    return f"{len(site_templates(settings))}, read"
 
 
 def _port(host: str, port: int, variable: str, settings: Settings) -> str:

@@ -80,11 +80,12 @@ class Drafting:
                     hold(session, case, ACTOR, " ".join(differing))
             return
         try:
-            draft = self._drafter.draft(translate.volume(series), translate.context(order, series))  # 5
+            context = translate.context(order, series, self._settings.language)
+            draft = self._drafter.draft(translate.volume(series), context)  # 5
         except Unfit as error:
             self._fail(case_id, number, f"The images could not be assessed: {error}")
             return
-        missing = [title for title in (FINDINGS, IMPRESSION) if not dict(draft.sections).get(title)]
+        missing = [title for title in (FINDINGS, IMPRESSION) if not draft.body_of(title)]
         if missing:
             self._fail(case_id, number, f"The model wrote no {' and no '.join(missing)}; nothing was kept.")
             return
@@ -117,6 +118,7 @@ class Drafting:
                         draft_id=row.id,
                         ordinal=ordinal,
                         slice_index=picture.slice_index,
+                        finding=picture.finding,
                         caption=picture.caption,
                         png=picture.png,
                     )

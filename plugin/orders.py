@@ -126,7 +126,7 @@ def _filled_patient(patient: Patient, known: Patient) -> Patient:
 _FILLED = (
     *("placer_order_number", "filler_order_number", "requested_procedure_id", "study_instance_uid"),
     *("modality", "clinical_question", "history", "priority", "ordering_provider", "laterality"),
-    *("prior_reports", "visit_number", "service_request"),
+    *("prior_reports", "visit_number", "service_request", "language"),
 )
 
 

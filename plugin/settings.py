@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from connectors.exchange import DraftStatus
+from model.headings import LANGUAGES
 from plugin import values
 from plugin.listeners import Listener, read_listeners
 from plugin.values import setting
@@ -134,6 +135,14 @@ class Settings:
     parse_seconds: float = setting(120.0, values.seconds(1, 3600), "time of the DICOM child process")
     model: Path | None = setting(
         None, values.folder, "folder of the model; empty: the shipped demonstration weights"
+    )
+    language: str = setting(
+        "en",
+        values.one_of(*LANGUAGES),
+        f"language of the drafts ({', '.join(LANGUAGES)}) where the order does not say one of them",
+    )
+    templates: Path | None = setting(
+        None, values.folder, "folder of report templates (MRRT, *.html); empty: the shipped ones"
     )
     ris: str = setting("", values.peer, "HOST:PORT of the RIS that takes outgoing ORU messages")
     ris_content: tuple[str, ...] = setting(

@@ -11,6 +11,8 @@ from enum import StrEnum
 
 from connectors.exchange import ReportStatus, SignedReport
 from connectors.hl7.drafts import APPLICATION
+from model.headings import UNCERTAIN, titles_of
+from model.sections import CLINICAL_INFORMATION, COMPARISON, FINDINGS, IMPRESSION, PROCEDURE
 
 OUR_NAME = APPLICATION
 """MSH-3 of what we send, and the name of our Device: a report from there is no human's."""
@@ -85,9 +87,19 @@ def sections_of(text: str, titles: Sequence[str]) -> list[tuple[str, str]]:
     return [(title, body) for title, body in joined if title or body]
 
 
-_FINDINGS = ("Findings", "Befund", "Rezultat")
-_CONCLUSIONS = ("Impression", "Conclusion", "Opinion", "Summary", "Beurteilung", "Concluzii", "Concluzie")
-"""Titles under which reports tell and conclude, in the languages of the seed hospitals."""
+_FINDINGS = (*titles_of(FINDINGS), "Befunde", "Descriere", "판독소견", "판독 소견")
+_CONCLUSIONS = (
+    *titles_of(IMPRESSION),
+    *("Conclusion", "Opinion", "Summary", "Zusammenfassung", "Concluzie", "Concluzia", "판독 결론"),
+)
+"""Titles under which reports tell and conclude, in the languages of drafts; the canonical one first."""
+_KNOWN = (
+    _FINDINGS,
+    _CONCLUSIONS,
+    *(titles_of(title) for title in (PROCEDURE, CLINICAL_INFORMATION, COMPARISON)),
+)
+_CANONICAL = {title.casefold(): titles[0] for titles in _KNOWN for title in titles}
+_MARKS = re.compile("|".join(rf"\s*{re.escape(mark)}" for mark in UNCERTAIN.values()))
 
 
 def asks_for_conclusion(text: str) -> bool:
@@ -149,31 +161,43 @@ def _compare(drafted: str, signed: str) -> tuple[tuple[str, str], ...]:
     return tuple(parts)
 
 
+def _bare(text: str, notice: str) -> str:
+    """A report without the draft's notice and marks of doubt, which a signed one must not carry."""
+    return _MARKS.sub("", text.replace(notice, " ") if notice else text)
+
+
+def _told(draft: Sequence[tuple[str, str]], text: str) -> list[tuple[str, str]]:
+    """The sections of a report, each under the title that the draft has for it in whatever language it is."""
+    own = {_CANONICAL.get(title.casefold(), title): title for title, _ in draft}
+    known = [title for titles in _KNOWN if titles[0] in own for title in titles]
+    found = sections_of(text, [*dict.fromkeys([*own.values(), *known])])
+    return [(own.get(_CANONICAL.get(title.casefold(), title), title), body) for title, body in found]
+
+
 def changes(draft: Sequence[tuple[str, str]], notice: str, signed: str) -> tuple[SectionChange, ...]:
     """What the human changed, section by section, in the draft's order and then the human's own.
 
-    The draft's notice is no part of the comparison: a signed report must not carry it any more.
+    A section counts under its title in any of the languages, and under the words that mean the same. The
+    draft's notice and its marks of doubt are no part of the comparison.
     """
     titles = [title for title, _ in draft]
-    bare = signed.replace(notice, " ") if notice else signed
     after: dict[str, str] = {}
-    for title, body in sections_of(bare, titles):
+    for title, body in _told(draft, _bare(signed, notice)):
         after[title] = f"{after[title]} {body}".strip() if title in after else body
-    before = dict(draft)
+    before = {title: _bare(text, "") for title, text in draft}
     order = [*titles, *(title for title in after if title not in before)]
     found = (SectionChange(title, _compare(before.get(title, ""), after.get(title, ""))) for title in order)
     return tuple(change for change in found if change.parts)
 
 
 def untouched(draft: Sequence[tuple[str, str]], notice: str, signed: str) -> bool:
-    """Whether the signed words are the draft's, each in its section and all in their order; the notice aside.
+    """Whether the signed words are the draft's, each in its section and all in their order; notice and marks
+    of doubt aside.
 
-    Only white space and the case of titles may differ.
+    Only white space and the wording of titles may differ.
     """
-    titles = [title for title, _ in draft]
     written = "\n".join(f"{title}\n{text}" for title, text in draft)
-    bare = signed.replace(notice, " ") if notice else signed
-    return sections_of(bare, titles) == sections_of(written, titles)
+    return _told(draft, _bare(signed, notice)) == _told(draft, _bare(written, ""))
 
 
 def words_between(one: str, other: str) -> int:

@@ -209,10 +209,14 @@ class DraftRecord(Base):
     task: Mapped[str] = mapped_column(server_default=sa.text("'report'"))
     """REPORT, or CONCLUSION, which stands beside a human's own report."""
     status: Mapped[str]
+    language: Mapped[str] = mapped_column(server_default=sa.text("'en'"))
+    """ISO 639-1 code of the language that it is written in."""
     sections: Mapped[list[Any]]
-    """[[title, text], ...] in reading order."""
+    """[[title, text], ...] in reading order, titles in the language."""
     sentences: Mapped[list[Any]]
-    """Each sentence with its evidence."""
+    """Each sentence under its canonical section, with its evidence."""
+    confidence: Mapped[float | None]
+    """How probable it is that every finding is right; None where no image was read."""
     findings: Mapped[dict[str, Any]]
     conclusion: Mapped[str]
     notice: Mapped[str]
@@ -247,6 +251,8 @@ class Picture(Base):
     ordinal: Mapped[int] = mapped_column(primary_key=True)
     slice_index: Mapped[int]
     """0 for the slice nearest to the feet."""
+    finding: Mapped[str] = mapped_column(server_default=sa.text("''"))
+    """The finding head whose evidence it shows; empty for a slice that shows none."""
     caption: Mapped[str]
     png: Mapped[bytes]
 

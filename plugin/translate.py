@@ -24,6 +24,7 @@ from connectors.exchange import (
 )
 from model import terminology
 from model.claims import claims_of
+from model.headings import LANGUAGES
 from model.sections import IMPRESSION
 from model.study import ClinicalContext, Draft, Evidence, Sentence, Volume
 from plugin.tables import REPORT, Case, DraftRecord, Study
@@ -115,19 +116,30 @@ def volume(series: Series) -> Volume:
     )
 
 
-def order_context(order: Order) -> ClinicalContext:
-    """What the order alone says, for a draft without images."""
+def order_context(order: Order, language: str = "en") -> ClinicalContext:
+    """What the order alone says, for a draft without images.
+
+    language: of the site. The order's own wins where a draft can be written in it.
+    """
     return ClinicalContext(
         procedure=order.procedure.text or order.procedure.code,
         clinical_question=order.clinical_question,
         history=order.history,
         modality=order.modality,
         sex=order.patient.sex,
+        language=order.language if order.language in LANGUAGES else language,
+        prior=_newest_prior(order),
     )
 
 
-def context(order: Order, series: Series) -> ClinicalContext:
-    """What the order says, for the prompt."""
+def _newest_prior(order: Order) -> str:
+    """Text of the latest prior report, one without a day being the oldest; empty when there is none."""
+    told = [prior for prior in order.prior_reports if prior.text.strip()]
+    return max(told, key=lambda prior: prior.performed_on or date.min).text if told else ""
+
+
+def context(order: Order, series: Series, language: str = "en") -> ClinicalContext:
+    """What the order says, for the prompt. language: of the site, where the order says none."""
     born = order.patient.birth_date or series.patient.birth_date
     taken = series.study_date
     age = None
@@ -135,7 +147,7 @@ def context(order: Order, series: Series) -> ClinicalContext:
         age = taken.year - born.year - ((taken.month, taken.day) < (born.month, born.day))
     sex = order.patient.sex if order.patient.sex != "unknown" else series.patient.sex
     return replace(
-        order_context(order),
+        order_context(order, language),
         modality=series.modality,
         sex=sex,
         age_years=age if age is None or age >= 0 else None,
@@ -160,10 +172,12 @@ def draft_row(
         number=case.draft_number,
         task=task,
         status=status.value,
+        language=draft.language,
         sections=[list(section) for section in draft.sections],
         sentences=[_sentence(sentence) for sentence in draft.sentences],
         findings=dict(draft.findings),
-        conclusion=dict(draft.sections).get(IMPRESSION, ""),
+        confidence=draft.confidence,
+        conclusion=draft.body_of(IMPRESSION),
         notice=draft.card.notice,
         text=draft.text,
         text_sha256=draft.sha256,
@@ -207,6 +221,7 @@ def draft_report(case: Case, row: DraftRecord) -> DraftReport:
         findings=draft_findings(row),
         visit_number=order.visit_number,
         service_request=order.service_request,
+        language=row.language,
     )
 
 

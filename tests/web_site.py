@@ -64,7 +64,26 @@ def draft(text: str = SECTIONS[1]) -> Draft:
     """A draft of one sentence that a finding head supports."""
     card = ModelCard("demo", "1", "ab" * 32, "1", NOTICE)
     evidence = (Evidence("image", "pleural effusion", "left", 0.97, 8),)
-    return Draft((Sentence(SECTIONS[0], text, evidence),), card, {"pleural effusion, left": 0.97}, 9, 0.5)
+    heads = {"pleural effusion, left": 0.97}
+    return Draft((Sentence(SECTIONS[0], text, evidence),), card, heads, tokens=9, seconds=0.5)
+
+
+def guarded_draft(language: str = "en") -> Draft:
+    """A draft of every kind of sentence: supported, rewritten, marked, without evidence, without an image."""
+    card = ModelCard("demo", "1", "ab" * 32, "2", NOTICE)
+    seen = Evidence("image", "pleural effusion", "left", 0.97, 8, (6, 40, 60, 12, 70, 90), 0.62, 14.0)
+    unsupported = Evidence("image", "pulmonary nodule", "right", 0.56, 20, None, 0.03, 12.0)
+    absent = Evidence("image", "pneumothorax", "left", 0.02, 3)
+    told = (
+        Sentence("Comparison", "No prior available.", (Evidence("template"),)),
+        Sentence("Findings", "12 mm nodule.", (unsupported,), "Lungs", 0.56, "marked"),
+        Sentence("Findings", "Small left effusion.", (seen,), "Pleura", 0.97, "rewritten"),
+        Sentence("Findings", "No pneumothorax.", (absent,), "Pleura", 0.98),
+        Sentence("Findings", "The heart is of normal size.", (), "Heart", 0.91),
+        Sentence("Impression", "Small left effusion.", (seen,), "", 0.97),
+    )
+    heads = {"pleural effusion, left": 0.97, "pulmonary nodule, right": 0.56}
+    return Draft(told, card, heads, language, 0.74, 60, 1.5)
 
 
 def png() -> bytes:
@@ -146,17 +165,18 @@ class WebSite:
             take_study(session, ref, self._enqueue, "archive")
         return self.id_of(accession)
 
-    def drafted(self, accession: str, text: str = SECTIONS[1], **words: Any) -> str:
+    def drafted(self, accession: str, text: str | Draft = SECTIONS[1], **words: Any) -> str:
         """A case with a draft and one picture of slice 9."""
         case_id = self.ready(accession, **words)
         self.draft_again(case_id, text)
         return case_id
 
-    def draft_again(self, case_id: str, text: str = SECTIONS[1]) -> None:
-        """Write the draft that is due."""
+    def draft_again(self, case_id: str, text: str | Draft = SECTIONS[1]) -> None:
+        """Write the draft that is due: this one, or one of this sentence."""
+        written = draft(text) if isinstance(text, str) else text
         with self.database.write() as session:
             case = session.get_one(Case, case_id)
-            row = translate.draft_row(case, draft(text), DraftStatus.PRELIMINARY, now())
+            row = translate.draft_row(case, written, DraftStatus.PRELIMINARY, now())
             session.add(row)
             session.flush()
             session.add(

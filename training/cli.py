@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from model.facts import CATALOGUE
 from model.study import WeightsError
+from model.wording import LANGUAGES
 
 PRESET_NAMES = ("small", "tiny")
 FUSION_NAMES = ("prefix", "repeated", "inject")
@@ -79,26 +81,40 @@ def train(
 @click.command()
 @click.option("--model", type=FOLDER, help="A model folder; the shipped one when left out.")
 @click.option("--count", type=click.IntRange(min=2), default=200, show_default=True, help="Unseen phantoms.")
+@click.option(
+    "--language",
+    type=click.Choice(LANGUAGES),
+    default="en",
+    show_default=True,
+    help="Language of the orders and the drafts.",
+)
+@click.option("--unseen-wordings", is_flag=True, help="Orders in words that no training saw either.")
+@click.option("--out", type=FOLDER, help="Also write the figures, a page and a model card's scores into it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-def evaluate(model: Path | None, count: int, as_json: bool) -> None:
+def evaluate(
+    model: Path | None, count: int, language: str, unseen_wordings: bool, out: Path | None, as_json: bool
+) -> None:
     """Judge a drafter on unseen phantoms by the facts that its drafts state.
 
-    Real images are compared with shuffled ones, a blank one, and a drafter that calls everything normal.
+    Real images are compared with shuffled ones, blank ones, and a drafter that calls everything normal.
+    Every figure comes with a 95 % interval.
     """
-    from model.drafter import VisionPrefixDrafter
     from model.load import load_drafter
     from training.evaluate import evaluate as run
-    from training.evaluate import table, unseen_cases
+    from training.evaluate import table, write
 
     try:
-        drafter = load_drafter(model)
+        drafter: Any = load_drafter(model)
     except WeightsError as error:
         raise click.ClickException(str(error)) from error
-    if not isinstance(drafter, VisionPrefixDrafter):
+    if not hasattr(drafter, "watch_many"):
         raise click.ClickException("expected weights that look at images; this drafter has none to judge")
     with click.progressbar(length=count, label="drafting", file=sys.stderr) as bar:
-        result = run(drafter, unseen_cases(count), bar.update)
-    click.echo(json.dumps(result) if as_json else table(result))
+        document = run(drafter, count, language, unseen_wordings=unseen_wordings, progress=bar.update)
+    if out:
+        _, drawn = write(document, out)
+        click.echo(f"page: {drawn}", err=True)
+    click.echo(json.dumps(document) if as_json else table(document))
 
 
 @click.group()

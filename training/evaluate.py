@@ -1,133 +1,95 @@
-"""Whether a drafter looks: facts read back from its drafts, with real, shuffled and blank images."""
+"""Whether a drafter looks: facts read back from its drafts of unseen phantoms, as figures and as a page."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from model.drafter import VisionPrefixDrafter
-from model.sections import FINDINGS, IMPRESSION
-from model.study import ClinicalContext, Draft, Volume
-from training.facts import FactRecord
-from training.metrics import Scores, finding_f1_of_each, interval, score
-from training.phantoms import phantom
-from training.plan import TEST_SEEDS
-from training.reading import contradictions, read_record
-from training.templates import clinical_context
+from model.watched import WatchedDrafter
+from training.judging.card import scores_section
+from training.judging.cases import blank_images, judge_cases, unseen_cases
+from training.judging.figures import CONDITIONS, figures
+from training.judging.page import page
 
 Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One phantom that no training saw, with words of an order that say nothing about it."""
-
-    volume: Volume
-    context: ClinicalContext
-    record: FactRecord
-
-
-def unseen_cases(count: int, first: int = TEST_SEEDS) -> list[Case]:
-    """The phantoms of consecutive seeds."""
-    cases = []
-    for seed in range(first, first + count):
-        made = phantom(seed)
-        cases.append(Case(made.volume, clinical_context(np.random.default_rng(seed)), made.record))
-    return cases
-
-
-def draft_cases(
-    drafter: VisionPrefixDrafter, cases: Sequence[Case], batch: int = 50, progress: Progress = lambda _: None
-) -> list[Draft]:
-    """A draft of every case, in batches."""
-    drafts: list[Draft] = []
-    for start in range(0, len(cases), batch):
-        part = cases[start : start + batch]
-        drafts += drafter.draft_many([c.volume for c in part], [c.context for c in part])
-        progress(len(part))
-    return drafts
-
-
-def said_in(draft: Draft, section: str = FINDINGS) -> FactRecord:
-    """What a draft states in one section."""
-    return read_record(body for title, body in draft.sections if title == section)
+DOCUMENT, PAGE, CARD = "evaluation.json", "evaluation.html", "scores.md"
 
 
 def evaluate(
-    drafter: VisionPrefixDrafter, cases: Sequence[Case], progress: Progress = lambda _: None
+    drafter: WatchedDrafter,
+    count: int,
+    language: str = "en",
+    *,
+    unseen_wordings: bool = False,
+    progress: Progress = lambda _: None,
 ) -> dict[str, Any]:
-    """Judge a drafter on cases.
+    """Judge a drafter on `count` unseen phantoms; progress is told how many more are done.
 
-    Shuffled images are judged by holding each draft against the truth of another case; a blank image is
-    one of air only, which `draft` refuses and which is put before the network here nevertheless.
+    The document is that of `training.judging.figures` with the model, the conditions of the run and its
+    speed. Seconds are those of drafting and judging; making the phantoms, and drafting them, is among them.
     """
-    started = time.perf_counter()
-    drafts = draft_cases(drafter, cases, progress=progress)
-    seconds = time.perf_counter() - started
-    truth = [case.record for case in cases]
-    said = [said_in(draft) for draft in drafts]
-    scores = score(truth, said)
-    blank = _blank(drafter, cases[0].context)
-    tokens = sum(draft.tokens for draft in drafts)
+    began = time.perf_counter()
+    cases = unseen_cases(count, language, unseen_wordings=unseen_wordings)
+    judged = list(judge_cases(drafter, cases, progress=progress))
+    seconds = time.perf_counter() - began
+    tokens = sum(one.tokens for one in judged)
     return {
         "model": {
             "name": drafter.card.name,
             "version": drafter.card.version,
             "sha256": drafter.card.weights_sha256,
         },
-        "cases": len(cases),
-        "real": scores.to_json(),
-        "intervals_95": {
-            "finding_f1": interval(truth, said, lambda s: s.finding_f1),
-            "side_accuracy": interval(truth, said, lambda s: s.side_accuracy),
-        },
-        "shuffled": score(truth, said[1:] + said[:1]).to_json(),
-        "blank": score(truth, [blank] * len(truth)).to_json(),
-        "always_normal": score(truth, [FactRecord()] * len(truth)).to_json(),
-        "finding_f1": finding_f1_of_each(truth, said),
-        "impression_agrees": round(
-            float(
-                np.mean(
-                    [
-                        said_in(draft, IMPRESSION).heads == record.heads
-                        for draft, record in zip(drafts, said, strict=True)
-                    ]
-                )
-            ),
-            4,
-        ),
-        "contradictory_drafts": sum(
-            bool(contradictions(body for title, body in draft.sections if title == FINDINGS))
-            for draft in drafts
-        ),
-        "distinct_drafts": len(
-            {tuple(s.text for s in draft.sentences if s.section == FINDINGS) for draft in drafts}
-        ),
-        "tokens_per_second": round(tokens / seconds, 1),
+        "language": language,
+        "unseen_wordings": unseen_wordings,
+        **figures(judged, blank_images(drafter, language)),
+        "tokens": tokens,
         "seconds": round(seconds, 1),
     }
 
 
-def table(result: dict[str, Any]) -> str:
-    """The scores as a short table."""
-    names = list(Scores.__dataclass_fields__)
-    rows = [f"{'':14}" + "".join(f"{name:>16}" for name in names)]
-    for condition in ("real", "shuffled", "blank", "always_normal"):
-        rows.append(f"{condition:14}" + "".join(f"{result[condition][name]:16.3f}" for name in names))
-    rows.append(
-        f"{result['cases']} cases, {result['distinct_drafts']} distinct drafts, "
-        f"{result['contradictory_drafts']} contradictory, {result['tokens_per_second']} tokens/s"
-    )
-    rows += [f"{name:20}{value:8.3f}" for name, value in result["finding_f1"].items()]
+def write(document: dict[str, Any], folder: Path) -> tuple[Path, Path]:
+    """Write the document as JSON, as a page and as the scores of a model card into a folder, which is made
+    when it is missing; returns the paths of the first two."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text, drawn = folder / DOCUMENT, folder / PAGE
+    text.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    drawn.write_text(page(document), encoding="utf-8")
+    (folder / CARD).write_text(scores_section(document), encoding="utf-8")
+    return text, drawn
+
+
+def table(document: dict[str, Any]) -> str:
+    """The scores as a short table for a terminal."""
+    conditions = [name for name in CONDITIONS if name in document["conditions"]]
+    rows = [f"{'':20}" + "".join(f"{name:>16}" for name in conditions)]
+    for name in document["conditions"]["real"]:
+        values = "".join(f"{_shown(document['conditions'][c][name]):>16}" for c in conditions)
+        rows.append(f"{name:20}{values}")
+    rows += ["", f"{'finding':20}{'F1':>8}{'side':>8}"]
+    rows += [
+        f"{name:20}{_shown(part['f1']):>8}{_shown(part.get('side_accuracy')):>8}"
+        for name, part in document["findings"].items()
+    ]
+    distinct, support = document["distinct"], document["support"]
+    rows += [
+        "",
+        f"{document['cases']} cases, {distinct['texts']} different Findings"
+        f"{', COLLAPSED' if distinct['collapsed'] else ''}, form valid {_shown(document['form_valid'])}",
+        f"diameters: {_shown(document['measure']['mean_absolute_error_mm'])} mm mean absolute error",
+        f"unsupported claims a report: {_shown(support['per_report_before'])} as written, "
+        f"{_shown(support['per_report_after'])} after the guard",
+        f"evidence: pointing {_shown(document['evidence']['pointing'])}, "
+        f"fall {_shown(document['evidence']['drop'])}, "
+        f"elsewhere {_shown(document['evidence']['random_drop'])}",
+        f"calibration error {_shown(document['calibration']['heads']['expected_calibration_error'])}, "
+        f"wholly right {_shown(document['risk']['accuracy_at_80'])} at 80 % and "
+        f"{_shown(document['risk']['accuracy_at_100'])} at 100 % coverage",
+    ]
     return "\n".join(rows)
 
 
-def _blank(drafter: VisionPrefixDrafter, context: ClinicalContext) -> FactRecord:
-    import torch
-
-    ids = drafter.speak(drafter.look(torch.zeros((1, *drafter.image.shape))), [context])[0]
-    return read_record([drafter.language.words.decode(ids).split(f"{IMPRESSION}:")[0]])
+def _shown(figure: dict[str, Any] | None) -> str:
+    return "-" if figure is None or figure["value"] is None else f"{figure['value']:.3f}"

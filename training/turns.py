@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -11,12 +12,18 @@ from torch import Tensor, nn
 
 from model.fusion.forward import fused_logits
 from model.fusion.fused import Fused, Fusion
+from model.headings import title_in
+from model.prompt_words import prompt_words
 from model.prompts import Encoder, prompt_ids
+from model.sections import FINDINGS
+from model.structured.filling import choice_text
+from model.structured.parse import SHIPPED_TEMPLATES, read_templates
+from model.structured.template import Template
 from model.study import ClinicalContext
 from model.tasks import CONCLUSION, DETAIL, FACTS, REPORT, STRUCTURE
 from model.wording import LANGUAGES
 from training.facts import FactRecord
-from training.structuring import structure_pair
+from training.structuring import right_values
 from training.wordings import findings_text, impression_text, order_words, plain_list, report, typing_noise
 
 IGNORED = -100
@@ -56,8 +63,13 @@ def turn(
         prompt = prompt_ids(DETAIL, context, language, words, text)
         answer = findings_text(record, rng, language)
     else:
-        text, field, answer = structure_pair(record, rng, language)
+        template = _template(language)
+        text = f"{title_in(FINDINGS, language)}:\n{report(record, rng, language)}"
+        values = right_values(template, record, text, language)
+        field = next(one for one in template.fields if one.identifier == _pick(rng, tuple(values)))
         prompt = prompt_ids(STRUCTURE, ClinicalContext(), language, words, text, field)
+        value = values[field.identifier]
+        answer = choice_text(field, value) if value else prompt_words(language).not_stated
     return Turn(prompt, [*words.encode(answer), end], task in (FACTS, REPORT))
 
 
@@ -114,7 +126,7 @@ def _summed_loss(
         both = one.prompt + one.answer
         ids[row, : len(both)] = torch.tensor(both)
         labels[row, len(one.prompt) : len(both)] = torch.tensor(one.answer)
-    logits = fused_logits(network, fusion, start, fused, ids)
+    logits = fused_logits(network, list(fusion.blocks), start, fused, ids)
     # The state at one place speaks of the token at the next.
     return torch.nn.functional.cross_entropy(
         logits.reshape(-1, logits.shape[-1]).float(),
@@ -122,6 +134,17 @@ def _summed_loss(
         ignore_index=IGNORED,
         reduction="sum",
     )
+
+
+@cache
+def _template(language: str) -> Template:
+    """The shipped template in a language; the English one where there is none."""
+    by_language = {one.language[:2]: one for one in read_templates(SHIPPED_TEMPLATES).values()}
+    return by_language.get(language, by_language["en"])
+
+
+def _pick(rng: np.random.Generator, options: Sequence[str]) -> str:
+    return options[int(rng.integers(len(options)))]
 
 
 def _typed(text: str, rng: np.random.Generator) -> str:

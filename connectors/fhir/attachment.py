@@ -42,20 +42,22 @@ def page(draft: DraftReport) -> bytes:
     """The draft as one HTML document, for presentedForm."""
     title = escape(clean(draft.notice))
     return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"/>'
+        f'<!DOCTYPE html><html lang="{escape(draft.language)}"><head><meta charset="utf-8"/>'
         f"<title>{title}</title></head><body>{_body(draft)}</body></html>"
     ).encode()
 
 
-def form_of(media_type: str, document: bytes, *, title: str, created: str) -> dict[str, Any]:
+def form_of(
+    media_type: str, document: bytes, *, title: str, created: str, language: str = "en"
+) -> dict[str, Any]:
     """A presentedForm of the whole document, with size and SHA-1 (FHIR R4 datatypes.html#attachment).
 
-    created: an instant.
+    created: an instant. language: BCP 47 tag of what the document says.
     """
     digest = hashlib.sha1(document, usedforsecurity=False).digest()
     return {
         "contentType": media_type,
-        "language": "en",
+        "language": language,
         "data": base64.b64encode(document).decode("ascii"),
         "size": len(document),
         "hash": base64.b64encode(digest).decode("ascii"),

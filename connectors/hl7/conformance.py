@@ -40,6 +40,7 @@ HEADER_FIELDS = {
     "MSH-15": "which accept acknowledgements are wanted",
     "MSH-16": "which application acknowledgements are wanted",
     "MSH-18": "character set",
+    "MSH-19": "of an order: language of its draft (de, DE, deu, de-AT); PID-15 is the patient's",
 }
 _ASKED = {
     OrderAction.PLACE: "a report is wanted; a cancelled order is placed again",

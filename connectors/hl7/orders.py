@@ -21,6 +21,7 @@ from connectors.hl7.laterality import laterality
 from connectors.hl7.message import Message, NotHl7, Segment
 from connectors.hl7.observations import text_lines, text_of
 from connectors.hl7.parts import check_parts
+from connectors.languages import language_code
 
 MESSAGE_TYPES = ("ORM^O01", "OMG^O19", "OMI^O23")
 WITH_PRIOR_RESULTS = frozenset({"OMG^O19", "OMI^O23"})
@@ -295,6 +296,7 @@ def _order(
         laterality=laterality(obr, segments, procedures),
         prior_reports=tuple(group.priors),
         visit_number=_visit_number(message),
+        language=language_code(message.first("MSH").value(19)),
     )
 
 

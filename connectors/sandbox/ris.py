@@ -42,7 +42,7 @@ def order_message(order: Order, control_id: str, at: datetime) -> bytes:
     """An ORM^O01 (v2.3.1, with the ZDS of IHE Radiology) as a RIS sends it when an exam is scheduled."""
     question, provider = order.clinical_question, order.ordering_provider
     segments: Segments = [
-        _header(("ORM", "O01"), control_id, at),
+        _header(("ORM", "O01"), control_id, at, order.language),
         ("PID", pid(order.patient, "MR")),
         ("PV1", {1: "1", 2: "I"}),
         (
@@ -179,8 +179,8 @@ class Ris:
             return client.send(message)
 
 
-def _header(kind: tuple[str, str], control_id: str, at: datetime) -> tuple[str, Mapping[int, Value]]:
-    return (
-        "MSH",
-        {3: APPLICATION, 4: FACILITY, 5: "PRELIM", 7: ts(at), 9: kind, 10: control_id, 11: "P", 12: "2.3.1"},
-    )
+def _header(
+    kind: tuple[str, str], control_id: str, at: datetime, language: str = ""
+) -> tuple[str, Mapping[int, Value]]:
+    said: dict[int, Value] = {3: APPLICATION, 4: FACILITY, 5: "PRELIM", 7: ts(at), 9: kind, 10: control_id}
+    return "MSH", {**said, 11: "P", 12: "2.3.1", 19: language}

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig
 from transformers.utils.logging import disable_progress_bar
 
 from model.language.settings import LanguageSettings
@@ -16,6 +16,17 @@ from model.study import WeightsError
 disable_progress_bar()
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def read_config(folder: Path) -> LlamaConfig:
+    """The shape of the base in a folder. Raises WeightsError when it is not of the Llama architecture."""
+    try:
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightsError(f"expected config.json of a Llama in {folder.name}: {error}") from error
+    if not isinstance(config, LlamaConfig):
+        raise WeightsError(f"expected a base of the Llama architecture, found {config.model_type}")
+    return config
 
 
 def load_base(folder: Path, settings: LanguageSettings, device: torch.device) -> nn.Module:
@@ -31,12 +42,9 @@ def load_base(folder: Path, settings: LanguageSettings, device: torch.device) ->
         bnb_4bit_compute_dtype=dtype,
     )
     try:
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-        if config.model_type != "llama":
-            raise WeightsError(f"expected a base of the Llama architecture, found {config.model_type}")
         network: nn.Module = AutoModelForCausalLM.from_pretrained(
             str(folder),
-            config=config,
+            config=read_config(folder),
             dtype=dtype,
             quantization_config=quantised if settings.quantisation == "nf4" else None,
             device_map={"": str(device)},

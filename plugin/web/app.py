@@ -18,7 +18,7 @@ from plugin.web import audit, case, health, jwks, message, messages, notify, wor
 from plugin.web.forms import Refused
 from plugin.web.leaf import readable
 from plugin.web.parameters import BadQuery
-from plugin.web.words import DIRECTIONS, MESSAGE_STATES, STATES, shortened, shown_text
+from plugin.web.words import DIRECTIONS, MESSAGE_STATES, STATES, shortened, shown_removal, shown_text
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; form-action 'self'; "
@@ -72,6 +72,7 @@ def create_app(
     app.jinja_env.globals["directions"] = DIRECTIONS
     app.jinja_env.filters["readable"] = readable
     app.jinja_env.filters["shortened"] = shortened
+    app.jinja_env.filters["removal"] = shown_removal
     worklist.register(app, database)
     case.register(app, database, settings)
     messages.register(app, database, settings)

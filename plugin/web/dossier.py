@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from plugin.cases import CaseState
-from plugin.pictures import SEEN
 from plugin.signoff import Verdict
 from plugin.tables import AuditLeaf, Case, DraftRecord, Picture, SignOff
 from plugin.translate import order_from_json
 from plugin.web.leaf import leaf_fields
 from plugin.web.lifeline import life_line
+from plugin.web.sentences import sections
 from plugin.web.summary import summary
 from plugin.web.words import CHANNELS, ROLES, STATES, VERDICTS, machine_moment, shown_duration
 
@@ -85,7 +85,7 @@ def _order(case: Case) -> dict[str, Any] | None:
 
 def _draft(session: Session, row: DraftRecord) -> dict[str, Any]:
     pictures = session.execute(
-        sa.select(Picture.ordinal, Picture.slice_index, Picture.caption)
+        sa.select(Picture.ordinal, Picture.slice_index, Picture.finding, Picture.caption)
         .where(Picture.draft_id == row.id)
         .order_by(Picture.ordinal)
     ).all()
@@ -95,15 +95,19 @@ def _draft(session: Session, row: DraftRecord) -> dict[str, Any]:
             "caption": caption,
             "path": f"/cases/{row.case_id}/drafts/{row.number}/pictures/{ordinal}.png",
         }
-        for ordinal, _, caption in pictures
+        for ordinal, _, _, caption in pictures
     ]
     return {
         "number": row.number,
         "task": row.task,
         "status": row.status,
         "notice": row.notice,
+        "language": row.language,
+        "confidence": row.confidence,
         # The first picture of a slice is the one with its evidence.
-        "sections": _sections(row, {index: ordinal for ordinal, index, _ in reversed(pictures)}),
+        "sections": sections(
+            row, {(index, finding): ordinal for ordinal, index, finding, _ in reversed(pictures)}
+        ),
         "text": row.text,
         "text_sha256": row.text_sha256,
         "findings": row.findings,
@@ -122,32 +126,6 @@ def _draft(session: Session, row: DraftRecord) -> dict[str, Any]:
         "url": row.url,
         "pictures": shown,
     }
-
-
-def _sections(row: DraftRecord, pictures: dict[int, int]) -> list[dict[str, Any]]:
-    """Each section with its sentences. pictures: slice index -> ordinal; slices are shown from 1."""
-    sentences: dict[str, list[dict[str, Any]]] = {}
-    for sentence in row.sentences:
-        shown = []
-        for evidence in sentence["evidence"]:
-            # A finding that was not seen has no slice to look at.
-            seen = (evidence["probability"] or 0.0) >= SEEN
-            index: int | None = evidence["slice_index"] if seen else None
-            shown.append(
-                {
-                    "kind": evidence["kind"],
-                    "finding": evidence["finding"],
-                    "side": evidence["side"],
-                    "probability": evidence["probability"],
-                    "slice": None if index is None else index + 1,
-                    "picture": None if index is None else pictures.get(index),
-                }
-            )
-        sentences.setdefault(sentence["section"], []).append({"text": sentence["text"], "evidence": shown})
-    return [
-        {"title": title, "text": text, "sentences": sentences.get(title) or [{"text": text, "evidence": []}]}
-        for title, text in row.sections
-    ]
 
 
 def _signoff(row: SignOff, drafts: Sequence[DraftRecord]) -> dict[str, Any]:

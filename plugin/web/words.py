@@ -166,6 +166,13 @@ def shown_text(moment_text: str | None) -> str:
     return shown_moment(datetime.fromisoformat(moment_text)) if moment_text else "–"
 
 
+def shown_removal(drop: float) -> str:
+    """By how much a probability falls when what the box holds is taken out of the image, in points."""
+    points = round(abs(drop) * 100)
+    said = "falls" if drop >= 0 else "rises"
+    return f"{said} by {points} {'point' if points == 1 else 'points'} when removed"
+
+
 def shortened(text: str) -> str:
     """A hash by its first digits, anything else as it is."""
     return f"{text[:10]}…" if re.fullmatch(r"[0-9a-f]{64}", text) else text

@@ -1,4 +1,4 @@
-"""The shipped weights write what the image shows: 200 phantoms that no training saw.
+"""The shipped weights write what the image shows: phantoms that no training saw, orders in unseen words.
 
 A drafter that calls everything normal, or that follows the words of the order, reads well and fails here.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,134 +16,152 @@ import numpy as np
 import pydicom
 import pytest
 
-from model.drafter import VisionPrefixDrafter
+from model.facts import BY_NAME
+from model.language.asking import Answer, Asked
 from model.load import SHIPPED_WEIGHTS, load_drafter
-from model.study import ClinicalContext, Draft, Volume
-from training.evaluate import Case, draft_cases, evaluate, said_in, unseen_cases
-from training.facts import FactRecord
-from training.metrics import Scores, score
+from model.study import ClinicalContext, Unfit, Volume
+from training.judging.cases import blank_images, judge_cases, unseen_cases
+from training.judging.figures import figures
+from training.judging.judged import Judged, judge
 
-CASES = 200
+CASES = 150
 DEMO = Path(__file__).parents[2] / "connectors" / "sandbox" / "studies" / "chest-ct.zip"
 
 
 @pytest.fixture(scope="module")
-def drafter() -> VisionPrefixDrafter:
-    loaded = load_drafter()
-    assert isinstance(loaded, VisionPrefixDrafter)
-    return loaded
+def drafter() -> Any:
+    return load_drafter()
 
 
 @pytest.fixture(scope="module")
-def cases() -> list[Case]:
-    return unseen_cases(CASES)
+def judged(drafter: Any) -> list[Judged]:
+    return list(judge_cases(drafter, unseen_cases(CASES, unseen_wordings=True)))
 
 
 @pytest.fixture(scope="module")
-def drafts(drafter: VisionPrefixDrafter, cases: list[Case]) -> list[Draft]:
-    return draft_cases(drafter, cases)
+def document(drafter: Any, judged: list[Judged]) -> dict[str, Any]:
+    return figures(judged, blank_images(drafter), resamples=200)
 
 
-@pytest.fixture(scope="module")
-def truth(cases: list[Case]) -> list[FactRecord]:
-    return [case.record for case in cases]
+def value(figure: dict[str, Any]) -> float:
+    """The value of a figure; fails where nothing was counted."""
+    assert figure["value"] is not None
+    return float(figure["value"])
 
 
-@pytest.fixture(scope="module")
-def real(drafts: list[Draft], truth: list[FactRecord]) -> Scores:
-    return score(truth, [said_in(draft) for draft in drafts])
+def test_findings_are_stated_that_are_there(document: dict[str, Any]) -> None:
+    """F1 is high over all findings and passable for each, before the guard has mended anything too."""
+    real, written = document["conditions"]["real"], document["conditions"]["written"]
+    assert value(real["finding_f1_macro"]) >= 0.85
+    assert value(written["finding_f1_macro"]) >= 0.8
+    each = {name: value(document["findings"][name]["f1"]) for name in BY_NAME}
+    assert min(each.values()) >= 0.7, each
 
 
-@pytest.fixture(scope="module")
-def shuffled(drafts: list[Draft], truth: list[FactRecord]) -> Scores:
-    said = [said_in(draft) for draft in drafts]
-    return score(truth, said[1:] + said[:1])
+def test_what_is_said_of_a_finding_is_right(document: dict[str, Any]) -> None:
+    """Sides hardly ever err, zones seldom, and diameters by 3 mm at most."""
+    real, measure = document["conditions"]["real"], document["measure"]
+    assert value(real["side_accuracy"]) >= 0.95
+    assert value(real["zone_accuracy"]) >= 0.85
+    assert value(measure["mean_absolute_error_mm"]) <= 3
+    assert value(measure["stated"]) >= 0.9
 
 
-def test_findings_are_stated_that_are_there(real: Scores, shuffled: Scores) -> None:
-    """Finding F1 is high on the real images and falls apart when images are shuffled among the cases."""
-    assert real.finding_f1 >= 0.85
-    assert shuffled.finding_f1 <= 0.35
-    assert real.finding_f1 - shuffled.finding_f1 >= 0.5
+def test_another_image_makes_another_report(document: dict[str, Any]) -> None:
+    """Held against the truth of other cases, drafts score what chance gives."""
+    conditions = document["conditions"]
+    for name in ("finding_f1_macro", "head_f1_macro"):
+        chance = value(conditions["chance_overlap"][name])
+        assert value(conditions["shuffled"][name]) <= chance + 0.05
+        assert value(conditions["real"][name]) >= chance + 0.5
 
 
-def test_sides_are_right(real: Scores, shuffled: Scores) -> None:
-    """Of what is rightly stated hardly any side is wrong; pairs of finding and side need the image too."""
-    assert real.side_accuracy >= 0.90
-    assert real.zone_accuracy >= 0.85
-    assert real.head_f1 >= 0.85
-    assert shuffled.head_f1 <= 0.30
+def test_images_that_show_nothing_are_refused(document: dict[str, Any]) -> None:
+    """Air, water and noise: of none is anything said."""
+    assert document["blank"]["tried"] >= 4
+    assert document["blank"]["refused"] == document["blank"]["tried"]
 
 
-def test_hardly_any_finding_is_put_on_the_other_side(drafts: list[Draft], truth: list[FactRecord]) -> None:
+def test_drafts_differ_as_the_chests_do(document: dict[str, Any]) -> None:
+    """Weights that collapsed would write few texts."""
+    distinct = document["distinct"]
+    assert not distinct["collapsed"]
+    assert distinct["texts"] >= 0.4 * CASES
+    assert distinct["fact_sets"] >= 0.7 * distinct["true_fact_sets"]
+
+
+def test_every_draft_has_the_form_of_a_report(document: dict[str, Any]) -> None:
+    """Every section and every organ in its order, always; the Impression names what the Findings found."""
+    assert value(document["form_valid"]) == 1, document["form_faults"]
+    assert value(document["contradictory"]) == 0
+    assert value(document["impression_agrees"]) >= 0.95
+
+
+def test_the_guard_leaves_few_claims_without_support(document: dict[str, Any]) -> None:
+    """Less than one report in five holds any, and there are less than half as many as were written."""
+    support = document["support"]
+    assert value(support["reports_with_any_after"]) < 0.2
+    assert value(support["per_report_after"]) <= value(support["per_report_before"]) / 2
+
+
+def test_evidence_lies_where_the_finding_is(document: dict[str, Any]) -> None:
+    """Boxes point at their findings, and probabilities fall when what they hold is taken out."""
+    evidence = document["evidence"]
+    assert value(evidence["pointing"]) >= 0.75
+    assert value(evidence["pointing"]) > value(evidence["chance"])
+    assert evidence["drop_beyond_random"]["low"] > 0
+
+
+def test_confidence_tells_right_from_wrong(document: dict[str, Any]) -> None:
+    """The surest four in five are right at least as often as all, and probabilities mean what they say."""
+    risk, heads = document["risk"], document["calibration"]["heads"]
+    assert value(risk["accuracy_at_80"]) >= value(risk["accuracy_at_100"])
+    assert value(heads["expected_calibration_error"]) <= 0.05
+
+
+def test_hardly_any_finding_is_put_on_the_other_side(judged: list[Judged]) -> None:
     """One side of two may be left out; a finding that stands only where it is not is the error that harms."""
     swapped = total = 0
-    for draft, record in zip(drafts, truth, strict=True):
-        said = {fact.finding: fact.sides for fact in said_in(draft).facts}
-        for fact in record.facts:
+    for one in judged:
+        said = {fact.finding: fact.sides for fact in one.said.facts}
+        for fact in one.truth.facts:
             if fact.sides and said.get(fact.finding):
                 total += 1
                 swapped += not set(fact.sides) & set(said[fact.finding])
-    assert total >= 100
+    assert total >= CASES / 2
     assert swapped <= total * 0.03
 
 
-def test_drafts_differ_as_the_chests_do(drafts: list[Draft]) -> None:
-    """Weights that collapsed would write few texts."""
-    findings = {tuple(s.text for s in draft.sentences if s.section == "Findings") for draft in drafts}
-    assert len(findings) >= 60
-
-
-def test_every_draft_says_that_it_is_a_demonstration(drafts: list[Draft]) -> None:
+def test_the_drafts_say_that_they_are_a_demonstration(drafter: Any) -> None:
     """The notice travels with each draft of these weights."""
-    assert all("not for patients" in draft.card.notice for draft in drafts)
-    assert all("Demonstration" in draft.card.notice for draft in drafts)
+    assert "not for patients" in drafter.card.notice
+    assert "Demonstration" in drafter.card.notice
 
 
-def test_every_draft_has_its_sections_and_evidence(drafts: list[Draft]) -> None:
-    """Findings and Impression are written, no prior is invented, and each sentence rests on something."""
-    for draft in drafts:
-        titles = [title for title, _ in draft.sections]
-        assert titles[-3:] == ["Comparison", "Findings", "Impression"]
-        assert dict(draft.sections)["Comparison"] == "No prior available."
-        assert all(sentence.evidence for sentence in draft.sentences)
+def test_the_image_outweighs_the_order(drafter: Any) -> None:
+    """An order that names the other findings and sides does not move the figures of its draft."""
+    asked = ClinicalContext(
+        "CT CHEST", "Left pneumothorax?", "Known large right pleural effusion and cardiomegaly", "CT"
+    )
+    cases = (replace(case, context=asked) for case in unseen_cases(40))
+    document = figures(list(judge_cases(drafter, cases)), resamples=20)
+    assert value(document["conditions"]["written"]["head_f1_micro"]) >= 0.8
 
 
-def test_the_image_outweighs_the_order(drafter: VisionPrefixDrafter, cases: list[Case]) -> None:
-    """An order that names the other findings and sides does not move the scores of its draft."""
-    part = [
-        Case(
-            case.volume,
-            ClinicalContext(
-                "CT CHEST", "Left pneumothorax?", "Known large right pleural effusion and cardiomegaly"
-            ),
-            case.record,
-        )
-        for case in cases[:40]
-    ]
-    said = [said_in(draft) for draft in draft_cases(drafter, part)]
-    assert score([case.record for case in part], said).head_f1 >= 0.8
+def test_the_adapter_carries_the_report(drafter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked without the adapter, the base states far less below the title Findings."""
+    write = drafter.writer.write
+
+    def bare(asked: Sequence[Asked]) -> list[Answer]:
+        answers: list[Answer] = write([replace(one, adapter="") for one in asked])
+        return answers
+
+    monkeypatch.setattr(drafter.writer, "write", bare)
+    document = figures(list(judge_cases(drafter, unseen_cases(20))), resamples=20)
+    assert value(document["conditions"]["written"]["head_f1_micro"]) <= 0.5
 
 
-def test_the_adapter_carries_the_report(drafter: VisionPrefixDrafter, cases: list[Case]) -> None:
-    """With the adapter switched off the base states hardly a fact below the title Findings."""
-    network: Any = drafter.language.network
-    part = cases[:20]
-    with network.disable_adapter():
-        bare = [said_in(draft) for draft in draft_cases(drafter, part)]
-    truth = [case.record for case in part]
-    assert score(truth, bare).head_f1 <= 0.4
-    assert score(truth, [said_in(draft) for draft in draft_cases(drafter, part)]).head_f1 >= 0.75
-
-
-def test_a_blank_image_gives_no_findings_worth_having(
-    drafter: VisionPrefixDrafter, cases: list[Case]
-) -> None:
-    """Put before the network in spite of `Unfit`, a blank image scores nothing."""
-    assert evaluate(drafter, cases[:20])["blank"]["finding_f1"] <= 0.35
-
-
-def test_the_demo_study_shows_its_left_effusion(drafter: VisionPrefixDrafter) -> None:
+def test_the_demo_study_shows_its_left_effusion(drafter: Any) -> None:
     """The embedded hospital's study is drafted with the finding that was put into it, on its side only."""
     with zipfile.ZipFile(DEMO) as archive:
         files = [pydicom.dcmread(io.BytesIO(archive.read(name))) for name in archive.namelist()]
@@ -149,9 +169,17 @@ def test_the_demo_study_shows_its_left_effusion(drafter: VisionPrefixDrafter) ->
     voxels = np.stack([f.pixel_array + np.float32(f.RescaleIntercept) for f in files]).astype(np.float32)
     volume = Volume(voxels, (10.0, 3.6, 3.6), "CT", "2.25.1", "2.25.2")
     draft = drafter.draft(volume, ClinicalContext("CT CHEST"))
-    assert said_in(draft).heads == {"pleural effusion, left"}
+    truth = next(unseen_cases(1)).made.record
+    assert judge(0, draft, truth, {}).said.heads == {"pleural effusion, left"}
     assert draft.findings["pleural effusion, left"] > 0.9
     assert draft.findings["pleural effusion, right"] < 0.1
+
+
+def test_a_blank_image_is_refused_with_a_reason(drafter: Any) -> None:
+    """A reader is told why there is no draft."""
+    blank = Volume(np.full((32, 96, 96), -1000, dtype=np.float32), (10.0, 3.6, 3.6), "CT", "2.25.1", "2.25.2")
+    with pytest.raises(Unfit, match="blank"):
+        drafter.draft(blank, ClinicalContext("CT CHEST"))
 
 
 def test_the_shipped_weights_are_small() -> None:

@@ -1,15 +1,16 @@
 """Tokens a second of drafting, against plain `generate` of transformers on the same decoder.
 
 The peer loads the decoder's base from the same folder, in fp32 and in 4-bit NF4, without our code and without
-the adapter. It runs as many steps on prompts as long as ours, and is credited with the same tokens: those
-that the drafts were made of, without padding.
+the adapter. It runs as many steps as the longest of our answers, on prompts as long as ours are in the mean,
+and is credited with the same tokens: those that the drafts were made of, without padding.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from tests.benchmarks.table import Progress, Row, figure, skipped
 if TYPE_CHECKING:
     import torch
 
-    from model.drafter import VisionPrefixDrafter
+    from model.language.asking import Answer, Asked, Writer
 
 BATCHES = (1, 16)
 TURNS = 3
@@ -29,6 +30,25 @@ TURNS = 3
 FIRST_SEED = 95_000_000
 """Phantoms from here are in no training and no evaluation."""
 CONTEXT = ClinicalContext(procedure="CT Chest", clinical_question="Effusion?", modality="CT")
+GOAL = "≥ 1.5"
+"""Tokens a second of whole drafts, over those of the peer's decoder alone."""
+
+
+@dataclass(slots=True)
+class Observed:
+    """What the language half was asked, and how long it took."""
+
+    seconds: float = 0.0
+    steps: int = 0
+    """Tokens of the longest answer, with the one that ends it."""
+    lengths: list[int] = field(default_factory=list)
+    """Places before each answer: start token, image, prompt."""
+    tokens: int = 0
+
+    @property
+    def length(self) -> int:
+        """Of the mean prompt."""
+        return round(sum(self.lengths) / max(1, len(self.lengths)))
 
 
 def run(
@@ -37,59 +57,58 @@ def run(
     turns: int = TURNS,
     progress: Progress = print,
 ) -> list[Row]:
-    """Rows for each batch size and each peer, and the share of a draft that is not the decoder."""
+    """Rows for each batch size and each peer, and the share of a draft that is not the decoder; then those
+    of the exact shape of Llama 3 8B where there is a GPU."""
     if not release("torch"):
         return [skipped("generation", "torch is not installed: pip install -e '.[bench]'")]
     try:
         drafter: Any = load_drafter(model)
     except WeightsError as error:
         return [skipped("generation", f"no weights that can be loaded in {model.name}: {error}")]
-    if not hasattr(drafter, "draft_many"):
-        return [skipped("generation", f"{model.name} has no decoder")]
-    return _rows(drafter, _base(model), batches, turns, progress)
+    if not hasattr(drafter, "writer") or not hasattr(drafter.writer, "network"):
+        return [skipped("generation", f"{model.name} has no decoder in this process")]
+    rows = _rows(drafter, base_folder(model), batches, turns, progress)
+    from tests.benchmarks.large_generation import large_rows
+
+    return rows + large_rows(batches, turns, progress)
 
 
-def _base(model: Path) -> Path:
+def base_folder(model: Path) -> Path:
+    """Where the language base of a model folder lies."""
     from model.language.settings import LanguageSettings
     from model.manifest import read_manifest
 
     return model / LanguageSettings.from_json(read_manifest(model).part("language")).base
 
 
-def _rows(
-    drafter: VisionPrefixDrafter, base: Path, batches: tuple[int, ...], turns: int, progress: Progress
-) -> list[Row]:
-    peers = {kind: _plain(base, kind, drafter.device) for kind in ("fp32", "NF4")}
-    where = "GPU" if drafter.device.type == "cuda" else "CPU"
+def _rows(drafter: Any, base: Path, batches: tuple[int, ...], turns: int, progress: Progress) -> list[Row]:
+    device = drafter.writer.device
+    peers = {kind: plain_network(base, kind, device) for kind in ("fp32", "NF4")}
+    where = "GPU" if device.type == "cuda" else "CPU"
     rows: list[Row] = []
-    seed = FIRST_SEED
     for batch in batches:
-        # Kernels, caches and lazy imports settle before anything is timed.
-        _, _, length, _, _ = _drafts(drafter, _volumes(seed, batch))
+        # Kernels, caches, grammars and lazy imports settle before anything is timed.
+        seen, _ = _drafts(drafter, _volumes(FIRST_SEED, batch))
         for network in peers.values():
-            _generate(network, batch, length, 2)
+            generate_seconds(network, batch, seen.length, 2)
         ours: list[float] = []
-        theirs: dict[str, list[float]] = {kind: [] for kind in peers}
+        decoder: list[float] = []
         besides: list[float] = []
+        theirs: dict[str, list[float]] = {kind: [] for kind in peers}
         for turn in range(turns):
             progress(f"generation: batch {batch}, turn {turn + 1} of {turns}")
-            volumes = _volumes(seed + (turn + 1) * batch, batch)
-            tokens, steps, length, whole, decoding = _drafts(drafter, volumes)
-            ours.append(tokens / whole)
-            besides.append(100 * (1 - decoding / whole))
+            seen, whole = _drafts(drafter, _volumes(FIRST_SEED + (turn + 1) * batch, batch))
+            ours.append(seen.tokens / whole)
+            decoder.append(seen.tokens / seen.seconds)
+            besides.append(100 * (1 - seen.seconds / whole))
             for kind, network in peers.items():
-                theirs[kind].append(tokens / _generate(network, batch, length, steps))
+                theirs[kind].append(seen.tokens / generate_seconds(network, batch, seen.length, seen.steps))
         for kind, taken in theirs.items():
-            rows.append(
-                figure(
-                    "generation",
-                    f"tokens of whole drafts, {where}, batch {batch}",
-                    "1/s",
-                    ours,
-                    taken,
-                    f"transformers {release('transformers')} generate, {kind}, same decoder alone",
-                )
-            )
+            peer = f"transformers {release('transformers')} generate, {kind}, same decoder alone"
+            whole_drafts = f"tokens of whole drafts, {where}, batch {batch}"
+            alone = f"tokens of the decoder alone, {where}, batch {batch}"
+            rows.append(figure("generation", whole_drafts, "1/s", ours, taken, peer, goal=GOAL))
+            rows.append(figure("generation", alone, "1/s", decoder, taken, peer))
         rows.append(figure("generation", f"time that is not the decoder, batch {batch}", "%", besides))
     return rows
 
@@ -100,64 +119,76 @@ def _volumes(seed: int, count: int) -> list[Volume]:
     return [phantom(seed + number).volume for number in range(count)]
 
 
-def _drafts(drafter: VisionPrefixDrafter, volumes: list[Volume]) -> tuple[int, int, int, float, float]:
-    """Draft a batch: tokens, steps, prompt length in positions, seconds of all, seconds in the decoder."""
-    with _observed(drafter) as seen:
+def _drafts(drafter: Any, volumes: list[Volume]) -> tuple[Observed, float]:
+    """Draft a batch: what the decoder did, and the seconds of all."""
+    with observed(drafter.writer) as seen:
         began = time.perf_counter()
-        drafts = drafter.draft_many(volumes, [CONTEXT] * len(volumes))
+        drafter.draft_many(volumes, [CONTEXT] * len(volumes))
         whole = time.perf_counter() - began
-    return sum(draft.tokens for draft in drafts), seen["steps"], seen["length"], whole, seen["seconds"]
+    return seen, whole
 
 
 @contextmanager
-def _observed(drafter: VisionPrefixDrafter) -> Iterator[dict[str, Any]]:
-    """Note what the decoder is asked for and how long it takes."""
-    network: Any = drafter.language.network
-    original: Callable[..., torch.Tensor] = network.generate
-    seen: dict[str, Any] = {}
+def observed(writer: Writer) -> Iterator[Observed]:
+    """Note what a writer is asked for and how long it takes; several calls add up."""
+    watched: Any = writer
+    original = watched.write
+    seen = Observed()
 
-    def generate(**given: Any) -> torch.Tensor:
+    def write(asked: Sequence[Asked]) -> list[Answer]:
         began = time.perf_counter()
-        rows = original(**given)
-        seen["seconds"] = time.perf_counter() - began
-        seen["steps"], seen["length"] = rows.shape[1], given["inputs_embeds"].shape[1]
-        return rows
+        answers: list[Answer] = original(asked)
+        seen.seconds += time.perf_counter() - began
+        seen.tokens += sum(len(answer.ids) for answer in answers)
+        # One more for the token that ends an answer: the decoder writes it too.
+        seen.steps = max([seen.steps, *(len(answer.ids) + 1 for answer in answers)])
+        seen.lengths += [1 + _places(one) + len(one.prompt) for one in asked]
+        return answers
 
-    network.generate = generate
+    watched.write = write
     try:
         yield seen
     finally:
-        del network.generate
+        del watched.write
 
 
-def _plain(base: Path, kind: str, device: torch.device) -> Any:
-    """The decoder as anybody loads it."""
+def _places(asked: Asked) -> int:
+    """Places that the image takes in what the decoder reads."""
+    return 0 if asked.fused is None else int(asked.fused.prefix.shape[1])
+
+
+def plain_network(base: Path, kind: str, device: torch.device, compute: str = "float32") -> Any:
+    """The decoder as anybody loads it: kind is fp32 (anything but NF4: unquantised) or NF4."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+    dtype = getattr(torch, compute)
     nf4 = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.float32,
+        bnb_4bit_compute_dtype=dtype,
     )
     return AutoModelForCausalLM.from_pretrained(
         str(base),
-        dtype=torch.float32,
+        dtype=dtype,
         quantization_config=nf4 if kind == "NF4" else None,
         device_map={"": str(device)},
         local_files_only=True,
     ).eval()
 
 
-def _generate(network: Any, batch: int, length: int, steps: int) -> float:
+def generate_seconds(network: Any, batch: int, length: int, steps: int) -> float:
     """Seconds of so many greedy steps after prompts of that many tokens, with the usual cache."""
     import torch
 
     generator = torch.Generator().manual_seed(5)
     prompts = torch.randint(8, network.config.vocab_size, (batch, length), generator=generator)
     prompts = prompts.to(network.device)
+    on_gpu = network.device.type == "cuda"
     with torch.inference_mode():
+        if on_gpu:
+            torch.cuda.synchronize()
         began = time.perf_counter()
         network.generate(
             prompts,
@@ -167,4 +198,6 @@ def _generate(network: Any, batch: int, length: int, steps: int) -> float:
             max_new_tokens=steps,
             pad_token_id=0,
         )
+        if on_gpu:
+            torch.cuda.synchronize()
         return time.perf_counter() - began

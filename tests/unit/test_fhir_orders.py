@@ -362,3 +362,11 @@ def test_misshapen_patient_or_doctor_is_read_or_malformed(junk: object, name: st
     others = {**found.others, "Patient/1": patient, "Practitioner/7": {**DOCTOR, name: junk}}
     with suppress(Malformed):
         read_order(type(found)(found.base_url, found.focus, others), systems=SYSTEMS)
+
+
+@pytest.mark.parametrize(
+    ("said", "language"), [("de-AT", "de"), ("ko", "ko"), ("", ""), (7, ""), ("x" * 40, "")]
+)
+def test_the_language_is_that_of_the_resource(said: object, language: str) -> None:
+    """ServiceRequest.language (FHIR R4 resource.html) says in what language the order is written."""
+    assert read(language=said).language == language

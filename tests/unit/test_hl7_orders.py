@@ -498,3 +498,15 @@ def test_times_take_their_offset_from_the_message() -> None:
 def test_a_birth_date_is_never_completed(born: str) -> None:
     """A birth date less precise than a day, or impossible, is none."""
     assert read(PID.replace("19700203", born), ORC, OBR)[0].patient.birth_date is None
+
+
+@pytest.mark.parametrize(
+    ("said", "language"),
+    [("", ""), ("DE", "de"), ("deu^German^ISO639", "de"), ("ro-RO", "ro"), ("KOR", "ko"), ("German", "")],
+)
+def test_the_language_is_that_of_the_message_and_not_of_the_patient(said: str, language: str) -> None:
+    """MSH-19 is the language of the order; PID-15 is what the patient speaks, who reads no draft."""
+    pid = f"{PID}|||||||FR^French"
+    head = f"MSH|^~\\&|RIS|HOSP|||20260101120000||ORM^O01|1|P|2.5.1|||||||{said}"
+    (found,) = orders(parse("\r".join([head, pid, ORC, OBR]).encode()), Places(), UTC)
+    assert found.language == language

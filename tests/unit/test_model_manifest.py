@@ -13,6 +13,8 @@ import pytest
 
 from model.load import SCRIPTED_WEIGHTS, load_drafter
 from model.manifest import EXECUTABLE_SUFFIXES, MANIFEST, read_manifest, write_manifest
+from model.prompts import FINDINGS_CHARACTERS
+from model.structured.parse import read_templates
 from model.study import ClinicalContext, Unfit, WeightsError
 
 SCRIPT = {"sections": ["Findings"], "text": "Findings:\nNothing.", "seconds": 0}
@@ -119,6 +121,8 @@ def test_a_pin_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
         ({"tasks": "report"}, "expected tasks"),
         ({"tasks": ["conclusion"]}, "expected tasks"),
         ({"tasks": ["report", "translation"]}, "expected tasks .*translation"),
+        ({"tasks": ["report", "facts"]}, "expected tasks .*facts"),
+        ({"tasks": ["detail", "structure"]}, "expected tasks"),
         ({"tasks": ["report", ["conclusion"]]}, "expected tasks"),
         ({"script": None}, "object named 'script'"),
         ({"script": {**SCRIPT, "seconds": -0.1}}, "seconds"),
@@ -204,6 +208,7 @@ def test_the_scripted_drafter_says_what_its_folder_says(tmp_path: Path) -> None:
         ({}, ("report",)),
         ({"tasks": ["report"]}, ("report",)),
         ({"tasks": ["report", "conclusion"]}, ("report", "conclusion")),
+        ({"tasks": ["structure", "detail", "report"]}, ("structure", "detail", "report")),
     ],
 )
 def test_tasks_are_those_that_the_folder_names(
@@ -226,3 +231,34 @@ def test_a_script_without_an_impression_concludes_nothing(tmp_path: Path) -> Non
     """Unfit, and the drafter still drafts."""
     with pytest.raises(Unfit, match="Impression"):
         load_drafter(_folder(tmp_path / "m")).conclude("Clear lungs.", ClinicalContext())
+
+
+def test_the_script_details_with_its_findings() -> None:
+    """The Findings of the fixed text and nothing else; a script without them details nothing."""
+    scripted = load_drafter(SCRIPTED_WEIGHTS)
+    draft = scripted.detail("Small left pleural effusion.", ClinicalContext())
+    assert [title for title, _ in draft.sections] == ["Findings"]
+    assert draft.card == scripted.card
+
+
+def test_a_script_without_findings_details_nothing(tmp_path: Path) -> None:
+    """Unfit, and it still concludes."""
+    script = {"sections": ["Impression"], "text": "Impression:\nNothing.", "seconds": 0}
+    drafter = load_drafter(_folder(tmp_path / "m", script=script))
+    with pytest.raises(Unfit, match="Findings"):
+        drafter.detail("Effusion.", ClinicalContext())
+    assert drafter.conclude("Clear.", ClinicalContext()).text
+
+
+def test_the_scripted_drafter_fills_a_template_with_what_it_reads() -> None:
+    """Without a model: findings that the report states, under the card of the script; no report is Unfit."""
+    scripted = load_drafter(SCRIPTED_WEIGHTS)
+    folder = Path(__file__).parents[2] / "model" / "structured" / "templates"
+    template = read_templates(folder)["prelim.chest-ct.en"]
+    filled = scripted.fill(template, "Small left pleural effusion.", ClinicalContext(language="en"))
+    said = {one.identifier: one.values for one in filled.fields if one.values}
+    assert said == {"effusion": ("left",), "effusion_size": ("small",)}
+    assert (filled.card, filled.language) == (scripted.card, "en")
+    for report in ("", " \n", "x" * (FINDINGS_CHARACTERS + 1)):
+        with pytest.raises(Unfit, match="Expected dictated words"):
+            scripted.fill(template, report, ClinicalContext())

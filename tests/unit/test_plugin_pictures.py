@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from connectors.dicomweb.pixels import Series
+from model.readings import SEEN
 from model.study import Draft, Evidence, Sentence
-from plugin.pictures import EVENLY_SPREAD, EVIDENCE_AT_MOST, SEEN, pictures
+from plugin.pictures import EVENLY_SPREAD, EVIDENCE_AT_MOST, FRAME, pictures
 from tests.case_samples import ADA, CARD
 
 
@@ -76,3 +80,63 @@ def test_a_finding_that_was_not_seen_is_not_pointed_at(probability: float | None
     evidence = (Evidence("image", "pneumothorax", "left", probability, 3),)
     draft = Draft((Sentence("Findings", "No pneumothorax.", evidence),), CARD)
     assert len(pictures(a_series(32, "MR"), draft)) == shown + EVENLY_SPREAD
+
+
+def boxed(*found: tuple[str, int, tuple[int, int, int, int, int, int] | None]) -> Draft:
+    evidence = tuple(Evidence("image", name, "left", 0.9, index, box) for name, index, box in found)
+    return Draft((Sentence("Findings", "Effusion.", evidence),), CARD)
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(BytesIO(png)).convert("RGB"))
+
+
+def test_the_box_of_a_finding_is_drawn_around_what_it_holds() -> None:
+    """A line of one colour just outside of the box; all else is as it was."""
+    series = a_series(4, "MR")
+    bare, framed = (
+        pixels(pictures(series, boxed(("pneumothorax", 1, box)))[0].png) for box in (None, (1, 3, 2, 2, 5, 6))
+    )
+    line = np.zeros((8, 8), bool)
+    line[2:6, 1:7] = True
+    line[3:5, 2:6] = False
+    assert (framed[line] == FRAME).all()
+    assert (framed[~line] == bare[~line]).all()
+
+
+@pytest.mark.parametrize(
+    ("box", "drawn"),
+    [
+        ((2, 3, 2, 3, 5, 6), False),
+        ((0, 3, 2, 1, 5, 6), False),
+        ((0, 3, 2, 2, 5, 6), True),
+        ((1, 3, 3, 2, 3, 3), False),
+        ((1, 8, 2, 2, 9, 6), False),
+        ((1, 7, 7, 2, 8, 8), True),
+        ((1, -5, -5, 2, 99, 99), True),
+    ],
+)
+def test_a_box_that_holds_nothing_of_the_slice_is_not_drawn(
+    box: tuple[int, int, int, int, int, int], drawn: bool
+) -> None:
+    """A box of other slices, without extent or outside of the picture leaves the slice as it is."""
+    series = a_series(4, "MR")
+    plain = pictures(series, boxed(("pneumothorax", 1, None)))[0].png
+    assert (pictures(series, boxed(("pneumothorax", 1, box)))[0].png != plain) is drawn
+
+
+def test_two_findings_on_one_slice_are_two_pictures() -> None:
+    """Each picture has the box of one finding, and says whose."""
+    found = boxed(("pneumothorax", 1, (1, 0, 0, 2, 2, 2)), ("atelectasis", 1, (1, 4, 4, 2, 6, 6)))
+    shown = pictures(a_series(4, "MR"), found)
+    assert [one.finding for one in shown[:3]] == ["pneumothorax, left", "atelectasis, left", ""]
+    assert shown[0].png != shown[1].png
+
+
+@pytest.mark.parametrize(("edge", "wide"), [(299, 1), (301, 2), (512, 3)])
+def test_the_line_is_seen_on_a_picture_of_any_size(edge: int, wide: int) -> None:
+    """Its width grows with the picture."""
+    voxels = np.zeros((1, edge, edge), np.float32)
+    series = Series(voxels, (1.0, 1.0, 1.0), "MR", "1.2", "1.3", ADA, "ACC1", None, "Chest")
+    png = pictures(series, boxed(("pneumothorax", 0, (0, 100, 100, 1, 200, 200))))[0].png
+    assert (pixels(png)[:150, 150] == FRAME).all(axis=1).sum() == wide

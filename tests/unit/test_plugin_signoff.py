@@ -283,3 +283,43 @@ def test_words_between_two_reports_ignore_their_sections() -> None:
     """An addendum counts its own words."""
     assert words_between("Findings\nNormal.", "Findings\nNormal. Addendum: rib fracture.") == 3
     assert words_between("a b", "a  b") == 0
+
+
+LANGUAGE_TITLES = [
+    ("Findings", "Impression"),
+    ("Befund", "Beurteilung"),
+    ("Rezultat", "Concluzii"),
+    ("소견", "결론"),
+]
+
+
+@pytest.mark.parametrize(("findings", "impression"), LANGUAGE_TITLES)
+@pytest.mark.parametrize("drafted", LANGUAGE_TITLES)
+def test_a_section_is_compared_whatever_language_its_title_is_in(
+    drafted: tuple[str, str], findings: str, impression: str
+) -> None:
+    """A RIS with titles of its own: words count under the draft's title, and titles are no change."""
+    draft = [(drafted[0], "Lungs: Clear.\nHeart: Normal."), (drafted[1], "Normal chest.")]
+    signed = f"{findings}:\nLungs: Clear.\nHeart: Normal.\n\n{impression}: Normal chest."
+    assert untouched(draft, "", signed)
+    changed = changes(draft, "", signed.replace("Normal chest", "Normal thorax"))
+    assert [(one.title, one.words_changed) for one in changed] == [(drafted[0], 0), (drafted[1], 1)]
+
+
+@pytest.mark.parametrize(("findings", "impression"), LANGUAGE_TITLES)
+def test_a_report_in_any_language_asks_for_its_conclusion(findings: str, impression: str) -> None:
+    """Findings under their title without a conclusion ask for one, and are what it is drafted from."""
+    assert signoff.asks_for_conclusion(f"{findings}:\nSmall effusion.")
+    assert not signoff.asks_for_conclusion(f"{findings}:\nSmall effusion.\n{impression}: Effusion.")
+    assert signoff.asks_for_conclusion(f"{findings}:\nSmall effusion.\n{impression}:")
+    assert signoff.findings_of(f"{findings}:\nSmall effusion.\n{impression}:") == "Small effusion."
+
+
+def test_a_mark_of_doubt_is_no_part_of_the_comparison() -> None:
+    """Whether the human left the mark or took it out, the sentence stands as it was drafted."""
+    draft = [("Befund", "Rundherd. [unsicher] Herz normal.")]
+    for signed in ("Befund\nRundherd. Herz normal.", "Befund\nRundherd. [unsicher] Herz normal."):
+        assert untouched(draft, "", signed)
+        assert [one.words_changed for one in changes(draft, "", signed)] == [0]
+    (changed,) = changes(draft, "", "Befund\nHerz normal.")
+    assert changed.words_changed == 1

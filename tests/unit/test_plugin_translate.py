@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from connectors.dicomweb.pixels import Series
 from connectors.exchange import Coding, Order, OrderAction, Patient, Practitioner, PriorReport
-from plugin.translate import context, order_from_json, order_to_json
+from plugin.translate import context, order_context, order_from_json, order_to_json
 from tests.case_samples import ADA, an_order
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
@@ -40,6 +40,9 @@ ORDERS = st.builds(
     prior_reports=st.lists(
         st.builds(PriorReport, st.none() | st.dates(), st.builds(Coding, TEXT, TEXT, TEXT), TEXT), max_size=2
     ).map(tuple),
+    visit_number=TEXT,
+    service_request=TEXT,
+    language=TEXT,
 )
 
 
@@ -54,10 +57,10 @@ def test_an_order_comes_back_from_json_as_it_was(order: Order) -> None:
     )
 
 
-def test_an_order_that_was_stored_before_sides_and_priors_were_read_still_loads() -> None:
+def test_an_order_that_was_stored_before_all_of_it_was_read_still_loads() -> None:
     """Keys that an older version did not write are empty."""
     kept = order_to_json(an_order())
-    del kept["laterality"], kept["prior_reports"]
+    del kept["laterality"], kept["prior_reports"], kept["language"]
     assert order_from_json(kept) == an_order()
 
 
@@ -104,3 +107,26 @@ def test_the_prompt_gets_clinical_words_and_no_identifier() -> None:
     told = str(context(an_order(history="Smoker."), a_series(date(2026, 4, 2))))
     assert all(word in told for word in ("CT Chest", "Effusion?", "Smoker."))
     assert not [word for word in ("PAT-1", "Example", "Ada", "ACC1", "PL-1", "1961", "1.2") if word in told]
+
+
+@pytest.mark.parametrize(
+    ("ordered", "site", "asked"),
+    [("", "en", "en"), ("", "ko", "ko"), ("de", "ko", "de"), ("en", "de", "en"), ("fr", "ro", "ro")],
+)
+def test_the_order_says_the_language_else_the_site(ordered: str, site: str, asked: str) -> None:
+    """An order in a language that no draft is written in gets the site's."""
+    order = an_order(language=ordered)
+    assert order_context(order, site).language == asked
+    assert context(order, a_series(None), site).language == asked
+
+
+def test_the_draft_is_compared_with_the_latest_prior_report_that_has_words() -> None:
+    """Of those that tell no day, the first that was told; without any there is nothing to compare with."""
+    chest = Coding("1", "CT Chest")
+    old, new = PriorReport(date(2024, 1, 1), chest, "Old."), PriorReport(date(2025, 1, 1), chest, "New.")
+    empty, undated = PriorReport(date(2026, 1, 1), chest, " "), PriorReport(None, chest, "Undated.")
+    told = [
+        order_context(an_order(prior_reports=priors)).prior
+        for priors in [(undated, old, new, empty), (undated, replace(undated, text="Other.")), (empty,), ()]
+    ]
+    assert told == ["New.", "Undated.", "", ""]

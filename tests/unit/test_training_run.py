@@ -236,7 +236,7 @@ def test_one_command_trains_a_folder_and_another_judges_it(tmp_path: Path) -> No
     result = json.loads(judged.stdout)
     assert result["cases"] == 3
     assert result["model"]["sha256"] == sha256
-    assert {"real", "shuffled", "blank", "always_normal"} <= result.keys()
+    assert {"real", "shuffled", "blank", "always_normal"} <= result["conditions"].keys()
 
 
 def test_a_drafter_that_looks_at_nothing_is_not_judged(tmp_path: Path) -> None:

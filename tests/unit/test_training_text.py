@@ -1,23 +1,19 @@
-"""Templates say what the record says, reading gets it back, and scores count facts."""
+"""Templates say what the record says, and reading gets it back."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model.facts import CATALOGUE
 from model.sections import FINDINGS, IMPRESSION, split
 from training.facts import Fact, FactRecord, draw
-from training.metrics import interval, score
 from training.reading import contradictions, read_record
 from training.templates import clinical_context, house_report, plain_list
 
 _ORDER = [finding.name for finding in CATALOGUE]
 LEFT_FLUID = FactRecord((Fact("pleural effusion", ("left",), size="small"),))
-RIGHT_FLUID = FactRecord((Fact("pleural effusion", ("right",), size="small"),))
-BIG_HEART = FactRecord((Fact("cardiomegaly"),))
 
 
 def _sorted(record: FactRecord) -> FactRecord:
@@ -59,36 +55,3 @@ def test_contexts_do_not_depend_on_the_record() -> None:
 def test_a_contradiction_is_found() -> None:
     """A finding that is both stated and denied is named."""
     assert contradictions(["There is a left pleural effusion. No pleural effusion."]) == {"pleural effusion"}
-
-
-def test_a_right_report_scores_one() -> None:
-    """Everything right: every score is one."""
-    scores = score([LEFT_FLUID, BIG_HEART], [LEFT_FLUID, BIG_HEART])
-    assert (scores.finding_f1, scores.side_accuracy, scores.head_f1, scores.exact) == (1, 1, 1, 1)
-
-
-def test_a_wrong_side_keeps_the_finding_and_loses_the_side() -> None:
-    """Words alone would hardly differ; the scores of the side fall to nothing."""
-    scores = score([LEFT_FLUID], [RIGHT_FLUID])
-    assert (scores.finding_f1, scores.side_accuracy, scores.head_f1, scores.exact) == (1, 0, 0, 0)
-
-
-def test_one_of_two_and_one_too_many_is_a_half() -> None:
-    """F1 counts what is missed and what is added alike."""
-    scores = score([LEFT_FLUID, BIG_HEART], [LEFT_FLUID, FactRecord((Fact("emphysema"),))])
-    assert scores.finding_f1 == pytest.approx(0.5)
-
-
-def test_calling_everything_normal_scores_nothing() -> None:
-    """The failure that good lexical scores hide."""
-    scores = score([LEFT_FLUID, BIG_HEART, FactRecord()], [FactRecord()] * 3)
-    assert scores.finding_f1 == 0
-    assert scores.exact == pytest.approx(1 / 3)
-
-
-def test_the_interval_holds_the_score() -> None:
-    """And is narrower with more cases."""
-    few = interval([LEFT_FLUID] * 8 + [BIG_HEART] * 2, [LEFT_FLUID] * 10, lambda s: s.finding_f1)
-    many = interval([LEFT_FLUID] * 80 + [BIG_HEART] * 20, [LEFT_FLUID] * 100, lambda s: s.finding_f1)
-    assert few[0] <= 0.8 <= few[1]
-    assert many[1] - many[0] < few[1] - few[0]

@@ -144,10 +144,10 @@ def report_of(
     """The DiagnosticReport. subject, results: references or urns of the Patient and of the Observations."""
     status = draft_status(draft.status)
     conclusion = clean(draft.conclusion).strip()
-    title, created = clean(draft.notice), instant(draft.issued_at)
-    forms = [form_of(HTML, page(draft), title=title, created=created)]
+    said = {"title": clean(draft.notice), "created": instant(draft.issued_at), "language": draft.language}
+    forms = [form_of(HTML, page(draft), **said)]
     if pdf is not None:
-        forms.append(form_of(PDF, pdf, title=title, created=created))
+        forms.append(form_of(PDF, pdf, **said))
     data = [form["data"] for form in forms]
     coded = [finding for finding in draft.findings if finding.present and finding.code.code]
     conclusions = {finding.code: concept_of(finding.code, finding.name) for finding in coded}
@@ -169,7 +169,7 @@ def report_of(
         "subject": subject_of(draft, systems, subject),
         "encounter": encounter_of(draft, systems),
         **effective(draft),
-        "issued": created,
+        "issued": said["created"],
         "result": [{"reference": result, "type": "Observation"} for result in results],
         "imagingStudy": [{"type": "ImagingStudy", "identifier": study_identifier(draft.study_instance_uid)}],
         "conclusion": conclusion,

@@ -175,4 +175,5 @@ def _under(sentence: str, form: Resource, at: datetime) -> Resource:
     except (binascii.Error, ValueError):
         raise Rejected("Expected the HTML that Prelim wrote, came another form of the report.") from None
     title = f"{sentence} {text(form, 'title')}".strip()
-    return {**form, **form_of(HTML, html, title=title, created=instant(at))}
+    language = text(form, "language") or "en"
+    return {**form, **form_of(HTML, html, title=title, created=instant(at), language=language)}

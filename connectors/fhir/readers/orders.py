@@ -34,6 +34,7 @@ from connectors.fhir.readers.words import (
     moment,
     paragraph,
 )
+from connectors.languages import language_code
 from connectors.sides import BILATERAL, LEFT, RIGHT, side_words
 
 Resource = dict[str, Any]
@@ -110,6 +111,7 @@ def read_order(dossier: Dossier, *, systems: IdentifierSystems) -> Order:
         laterality=_laterality(order),
         visit_number=_visit(dossier),
         service_request=dossier.reference,
+        language=language_code(text(order, "language")),
     )
 
 

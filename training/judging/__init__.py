@@ -1,0 +1,1 @@
+"""Judging a drafter: facts are counted, not words; every figure has its interval."""

@@ -223,7 +223,8 @@ class VisionLanguageDrafter:
         return means
 
     def _probabilities(self, logits: Tensor) -> Tensor:
-        return self.calibration.calibrated_rows(logits, self.heads)
+        pairs = torch.tensor([self.calibration.heads[head] for head in self.heads], device=logits.device)
+        return torch.sigmoid(logits.float() * pairs[:, 0] + pairs[:, 1])
 
     def _watched(
         self,

@@ -20,6 +20,14 @@ from model.study import Unfit, Volume, WeightsError
 FloatArray = NDArray[np.float32]
 
 _PART = re.compile(r"part ([1-9]) of ([1-9])")
+MINIMUM_PIXELS = 64
+"""Rows and columns below which an image is a thumbnail: of a chest, each pixel covers half a centimetre."""
+MAXIMUM_SPACING_MM = (30.0, 10.0, 10.0)
+"""Between slices, rows and columns: more is no scan but a wrong header."""
+MAXIMUM_EXTENT_MM = 2500.0
+"""No scan is longer than a body."""
+AIR_AT_MOST_HU = -300.0
+"""The lowest value of a CT is at most this: air is -1000, and noise and partial volume raise it by less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +112,11 @@ def check_fit(volume: Volume, settings: ImageSettings) -> None:
     """Raise Unfit when the volume is not what the weights were trained for.
 
     1. The modality is one of those trained for.
-    2. There are three dimensions and enough slices.
-    3. The extent is that of the body part.
+    2. There are three dimensions, enough slices, and enough pixels in each.
+    3. The spacing is one that a scanner gives, and the extent that of the body part.
     4. Every voxel is a finite number.
     5. The image is not blank.
+    6. The values of a CT can be Hounsfield units: there is air in and around a body.
     """
     # 1.
     if volume.modality not in settings.modalities:
@@ -124,7 +133,22 @@ def check_fit(volume: Volume, settings: ImageSettings) -> None:
             f"expected at least {settings.minimum_slices} slices, found {count}: "
             "wait for the whole series or read without a draft"
         )
+    for name, length in zip(("rows", "columns"), volume.voxels.shape[1:], strict=True):
+        if length < MINIMUM_PIXELS:
+            raise Unfit(
+                f"expected at least {MINIMUM_PIXELS} {name}, found {length}: "
+                "a thumbnail or a part of an image, not the original series"
+            )
     # 3.
+    for name, spacing, most in zip(
+        ("slices", "rows", "columns"), volume.spacing_mm, MAXIMUM_SPACING_MM, strict=True
+    ):
+        # Written so that not-a-number fails as well.
+        if not 0 < spacing <= most:
+            raise Unfit(
+                f"expected {name} above 0 and up to {most:g} mm apart, found {spacing:g} mm: "
+                "check the spacing in the series' headers"
+            )
     for name, length, spacing, least in zip(
         ("slices", "rows", "columns"),
         volume.voxels.shape,
@@ -137,6 +161,11 @@ def check_fit(volume: Volume, settings: ImageSettings) -> None:
                 f"expected the {name} to cover {least:.0f} mm or more, they cover {length * spacing:.0f} mm: "
                 "not the body part that these weights read"
             )
+        if length * spacing > MAXIMUM_EXTENT_MM:
+            raise Unfit(
+                f"expected the {name} to cover {MAXIMUM_EXTENT_MM:.0f} mm at most, they cover "
+                f"{length * spacing:.0f} mm: check the spacing in the series' headers"
+            )
     # 4. and 5. The sum in double precision is finite only if every voxel is.
     with np.errstate(invalid="ignore"):
         deviation = float(volume.voxels.std(dtype=np.float64))
@@ -146,6 +175,23 @@ def check_fit(volume: Volume, settings: ImageSettings) -> None:
         raise Unfit(
             f"expected voxels with a standard deviation of at least {settings.minimum_deviation:g}, "
             f"found {deviation:.3g}: the image is blank"
+        )
+    # 6.
+    if volume.modality == "CT":
+        _check_hounsfield(float(volume.voxels.min()), float(volume.voxels.max()))
+
+
+def _check_hounsfield(lowest: float, highest: float) -> None:
+    """Raise Unfit when these cannot be the extremes of a CT in Hounsfield units."""
+    if lowest >= 0 and highest <= 255:
+        raise Unfit(
+            f"expected Hounsfield units, found values from {lowest:.0f} to {highest:.0f} as in an 8-bit "
+            "screenshot or secondary capture: send the original series"
+        )
+    if lowest > AIR_AT_MOST_HU:
+        raise Unfit(
+            f"expected Hounsfield units with air below {AIR_AT_MOST_HU:.0f}, the lowest value is "
+            f"{lowest:.0f}: check the rescale slope and intercept of the series"
         )
 
 

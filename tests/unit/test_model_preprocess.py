@@ -51,12 +51,6 @@ def test_an_extent_just_below_the_minimum_is_unfit(axis: int) -> None:
         check_fit(_volume(spacing=tuple(exact)), IMAGE)  # type: ignore[arg-type]
 
 
-def test_a_spacing_that_is_no_number_is_unfit() -> None:
-    """Not-a-number covers no millimetre."""
-    with pytest.raises(Unfit, match="cover"):
-        check_fit(_volume(spacing=(float("nan"), 3.6, 3.6)), IMAGE)
-
-
 @pytest.mark.parametrize("modality", ["MR", "", "ct", "CT CHEST of a named person"])
 def test_another_modality_is_unfit(modality: str) -> None:
     """Only what was trained for is read, and free text does not reach the message."""
@@ -84,9 +78,9 @@ def test_a_blank_image_is_unfit(value: float) -> None:
 def test_a_deviation_just_below_the_minimum_is_blank() -> None:
     """Half the voxels up and half down by the minimum pass; by a little less they do not."""
     signs = np.where(np.indices((32, 96, 96)).sum(axis=0) % 2, 1.0, -1.0)
-    check_fit(_volume(voxels=(signs * 10.001).astype(np.float32)), IMAGE)
+    check_fit(_volume(voxels=(signs * 10.001 - 500).astype(np.float32)), IMAGE)
     with pytest.raises(Unfit, match="blank"):
-        check_fit(_volume(voxels=(signs * 9.999).astype(np.float32)), IMAGE)
+        check_fit(_volume(voxels=(signs * 9.999 - 500).astype(np.float32)), IMAGE)
 
 
 @pytest.mark.parametrize("shape", [(0, 96, 96), (32, 0, 96), (96, 96)])

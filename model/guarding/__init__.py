@@ -1,0 +1,1 @@
+"""What the guard compares sentences with: the order, the finding heads, and phrases to write instead."""

@@ -73,6 +73,9 @@ class ServedWriter:
         self.start, self.ends = start, tuple(ends)
         self._table = table
         self._adapters = frozenset(adapters)
+        written = set(words.tokenizer.get_vocab(with_added_tokens=True).values()) - words.special
+        self._ordinary = frozenset(token for token in written if token < len(table))
+        self._unwanted = sorted(set(range(len(table))) - self._ordinary - set(self.ends))
         # No proxy of the environment: prompts go to the server that was named and to no other.
         self._client = httpx.Client(
             base_url=server.url,
@@ -174,13 +177,12 @@ class ServedWriter:
             "temperature": 0,
             "n": 1,
             "stop_token_ids": list(self.ends),
-            "logprobs": 0,
+            "logprobs": 1,
             "return_token_ids": True,
             "cache_salt": secrets.token_urlsafe(32),
         }
-        unwanted = sorted(self.words.special - set(self.ends))
-        if unwanted:
-            body["logit_bias"] = {str(token): -100 for token in unwanted}
+        if self._unwanted:
+            body["logit_bias"] = {str(token): -100 for token in self._unwanted}
         if asked.grammar:
             body["structured_outputs"] = {"grammar": asked.grammar}
         return body
@@ -207,7 +209,7 @@ class ServedWriter:
     def _read(self, ids: Sequence[int], logs: Sequence[float], stopped: bool) -> Answer:
         """An answer of its tokens up to the one that ends it, or to one that no answer may hold."""
         end = next((at for at, token in enumerate(ids) if token in self.ends), len(ids))
-        odd = next((at for at, token in enumerate(ids) if not self._ordinary(token)), len(ids))
+        odd = next((at for at, token in enumerate(ids) if token not in self._ordinary), len(ids))
         whole = min(end, odd)
         complete = stopped and odd >= end
         kept, said = tuple(ids[:whole]), logs[:whole]
@@ -217,9 +219,6 @@ class ServedWriter:
             )
         likelihood = sum(said) / len(said) if said else 0.0
         return Answer(kept, self.words.decode(kept), complete, likelihood)
-
-    def _ordinary(self, token: int) -> bool:
-        return 0 <= token < len(self._table) and token not in self.words.special
 
     def _check_models(self) -> int:
         """Places of one case, its answer included."""
@@ -281,9 +280,9 @@ def read_table(base: Path) -> Tensor:
 
 
 def _encoded(embeddings: Tensor) -> str:
-    """As vLLM reads them: torch.save, in base64. A copy, for a view would take all of its memory along."""
+    """As vLLM reads them: torch.save, in base64. A view would take along all that shares its memory."""
     stream = io.BytesIO()
-    torch.save(embeddings.clone(), stream)
+    torch.save(embeddings, stream)
     return base64.b64encode(stream.getvalue()).decode("ascii")
 
 

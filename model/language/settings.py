@@ -38,7 +38,7 @@ class ServerSettings:
         """Read the `runner` object of a vLLM server. Raises WeightsError on anything unexpected."""
         if unknown := sorted(part.keys() - {"kind", "url", "model", "timeout_seconds"}):
             raise WeightsError(
-                f"expected kind, url, model and timeout_seconds in runner, found {unknown[0]!r}"
+                f"expected kind, url, model and timeout_seconds in language.runner, found {unknown[0]!r}"
             )
         url, model, seconds = part.get("url"), part.get("model", "base"), part.get("timeout_seconds", 120.0)
         try:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +15,13 @@ from torch import Tensor
 from model.preprocess import ImageSettings
 from model.vision.seen import Seen
 from model.vision.tower import VisionTower
+from training.checkpoint import load_tensors, save_tensors
 from training.dataset import Phantoms
 from training.facts import FactRecord, draw
 from training.progress import Progress, silent
 
 _BATCH = 16
+_SEEN = ("logits", "measures", "truth", "true_measures")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,35 @@ class Features:
         """The tensors of some cases, float32."""
         chosen = list(index)
         return [one[chosen].float() for one in self.tensors]
+
+
+def kept_features(
+    path: Path,
+    identity: Mapping[str, Any],
+    tower: VisionTower,
+    features_of: Callable[[Seen], tuple[Tensor, ...]],
+    seeds: range,
+    settings: ImageSettings,
+    heads: Sequence[str],
+    progress: Progress = silent,
+    workers: int = 1,
+) -> Features:
+    """The features of a file of the same identity, or new ones, which are written there."""
+    named = json.dumps({**identity, "seeds": [seeds.start, seeds.stop]}, sort_keys=True)
+    if path.exists():
+        tensors, metadata = load_tensors(path)
+        if metadata.get("identity") == named:
+            count = sum(name.startswith("kept/") for name in tensors)
+            progress("", -(-len(seeds) // _BATCH))
+            return Features(
+                tuple(tensors[f"kept/{i}"] for i in range(count)),
+                *(tensors[name] for name in _SEEN),
+                _records(seeds, tensors["truth"], heads),
+            )
+    made = keep_features(tower, features_of, seeds, settings, heads, progress, workers)
+    kept = {f"kept/{i}": one for i, one in enumerate(made.tensors)}
+    save_tensors(path, {**kept, **{name: getattr(made, name) for name in _SEEN}}, {"identity": named})
+    return made
 
 
 @torch.inference_mode()
@@ -71,10 +105,14 @@ def keep_features(
         measures,
         truth,
         true_measures,
-        tuple(
-            draw(np.random.default_rng(seed)).only(
-                {h for h, there in zip(heads, truth[row].tolist(), strict=True) if there}
-            )
-            for row, seed in enumerate(seeds)
-        ),
+        _records(seeds, truth, heads),
     )
+
+
+def _records(seeds: range, truth: Tensor, heads: Sequence[str]) -> tuple[FactRecord, ...]:
+    """The record of each seed, without what another finding hides."""
+    records = []
+    for seed, row in zip(seeds, truth.tolist(), strict=True):
+        there = {head for head, value in zip(heads, row, strict=True) if value}
+        records.append(draw(np.random.default_rng(seed)).only(there))
+    return tuple(records)

@@ -23,7 +23,7 @@ from training.adapt import adapt
 from training.calibration import coverage_threshold, fit_calibration
 from training.checkpoint import Checkpoint
 from training.dataset import Phantoms
-from training.features import Features, keep_features
+from training.features import Features, kept_features
 from training.losslog import LossLog
 from training.package import (
     ADAPTED,
@@ -71,16 +71,27 @@ def train(
     fusion = new_fusion(plan.fusion, plan, tower)
 
     # 2.
+    def looked_at(name: str, first: int, count: int) -> Features:
+        return kept_features(
+            state / f"{name}.safetensors",
+            _seen_identity(plan, seed),
+            tower,
+            fusion.features,
+            range(first, first + count),
+            IMAGE,
+            plan.vision.heads,
+            progress,
+            workers,
+        )
+
     progress("measuring how sure it may be", 0)
-    seeds = range(CALIBRATION_SEEDS, CALIBRATION_SEEDS + plan.calibration_phantoms)
     calibration, sizes = calibrate(
-        keep_features(tower, fusion.features, seeds, IMAGE, plan.vision.heads, progress, workers), plan
+        looked_at("calibration", CALIBRATION_SEEDS, plan.calibration_phantoms), plan
     )
 
     # 3.
     progress("looking at new phantoms", 0)
-    seeds = range(FEATURE_SEEDS, FEATURE_SEEDS + plan.feature_phantoms)
-    kept = keep_features(tower, fusion.features, seeds, IMAGE, plan.vision.heads, progress, workers)
+    kept = looked_at("features", FEATURE_SEEDS, plan.feature_phantoms)
     train_tokenizer(plan.vocabulary, seed, folder / BASE / TOKENIZER_FILE)
     words = Words(folder / BASE / TOKENIZER_FILE)
     progress("learning to speak", 0)

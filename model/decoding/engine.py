@@ -4,9 +4,9 @@ A case that ends frees its slot, and the next that waits is read into it while t
 step. Nothing of a case is kept once it has left its slot, and no case reads another's.
 
 Greedy, and each answer is what it would be alone: a case is read by itself, and where many are written at
-once each row's products are added in the order in which they would be added alone. For that a batch never
-has fewer than four rows, below which matrix libraries add in another order, and always all of them where
-several threads or a GPU share the work.
+once each row's products are added in the order in which they would be added alone. For that a batch
+always has a few rows, below which matrix libraries add in another order, and all of its slots where several
+threads or a GPU share the work.
 """
 
 from __future__ import annotations
@@ -23,14 +23,12 @@ from torch import Tensor, nn
 from model.decoding.cache import KeyValues
 from model.decoding.case import Case
 from model.decoding.grammar import Grammars
+from model.decoding.layers import fewest_rows
 from model.decoding.step import Batch, Turns, decode, prefill
 from model.decoding.threads import one_thread
 from model.decoding.weights import Decoders
 from model.language.asking import Answer, Asked
 from model.language.words import Words
-
-_ROWS = 4
-"""A batch has a multiple of this many rows; with fewer, products are added in another order."""
 
 
 class Engine:
@@ -62,7 +60,8 @@ class Engine:
         self.length = int(config.max_position_embeddings)
         """Places that one case may take, its answer included."""
         self._words = words
-        self._slots = -(-slots // _ROWS) * _ROWS
+        self._fewest = fewest_rows(self._decoders.dtype, self.device)
+        self._slots = -(-slots // self._fewest) * self._fewest
         self._grammars = Grammars(words, self._decoders.vocabulary, self.ends)
         self._banned = torch.ones(self._decoders.vocabulary, dtype=torch.bool, device=self.device)
         self._banned[sorted(self._grammars.tokens | set(self.ends))] = False
@@ -215,9 +214,9 @@ class Engine:
         """The slots of a batch, filled up: by those between where one adapter writes, else by the spare."""
         whole = not self._decoders.dense or self.device.type != "cpu"
         if alone:
-            count = self._slots if whole else -(-(slots[-1] + 1) // _ROWS) * _ROWS
+            count = self._slots if whole else -(-(slots[-1] + 1) // self._fewest) * self._fewest
             return list(range(count))
-        count = self._slots if whole else -(-len(slots) // _ROWS) * _ROWS
+        count = self._slots if whole else -(-len(slots) // self._fewest) * self._fewest
         return [*slots, *[self._slots] * (count - len(slots))]
 
     def _choose(self, cases: Sequence[Case], rows: Sequence[int], logits: Tensor) -> None:

@@ -14,7 +14,8 @@ from model.language.words import Words
 _CLOSERS = ("\n", CUT, ".", " ")
 """What is tried, in this order, where an answer must end soon and its grammar leaves a choice."""
 _CLOSING_STEPS = 512
-_SPARE = 32
+_DEARER = 8
+"""One token makes the closing of an answer longer by fewer tokens than this."""
 _KEPT = 64
 
 
@@ -64,6 +65,7 @@ class Form:
         self._grammars = grammars
         self._matcher = xgrammar.GrammarMatcher(compiled)
         self.least = least
+        self._free = 0
 
     def allow(self, masks: Tensor, row: int) -> None:
         """Write what may come next into one row of `masks`."""
@@ -78,10 +80,14 @@ class Form:
             return False
         if not self._matcher.accept_token(token):
             raise RuntimeError("expected a token that the grammar allows")
-        # Closing is looked at only where it may matter: it takes as long as a step of a small model.
-        if left <= 2 * self.least + _SPARE and len(self.closing()) > left:
-            self._matcher.rollback(1)
-            return False
+        # Closing is looked at again only when it may have become too long: a look costs a tenth of a step.
+        self._free -= 1
+        if self._free < 0:
+            spare = left - len(self.closing())
+            if spare < 0:
+                self._matcher.rollback(1)
+                return False
+            self._free = spare // _DEARER
         return True
 
     def closing(self) -> list[int]:

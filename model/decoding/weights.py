@@ -10,7 +10,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # as torch names it
 
-from model.decoding.layers import DenseLayer, Layer, ModuleLayer, Norm, dense_weight, weights_of
+from model.decoding.layers import DenseLayer, Layer, ModuleLayer, Norm, Product, dense_weight, weights_of
 from model.decoding.step import Weights, check_rotary
 
 DENSE_BELOW = 200_000_000
@@ -100,7 +100,7 @@ class Decoders:
             layers=[DenseLayer(layer, adapter, self.dtype) for layer in model.layers],
             blocks=[DenseLayer(block, "", self.dtype) for block in self._blocks],
             norm=Norm(model.norm),
-            head=_product(head),
+            head=Product(head),
         )
 
     def _as_they_are(self) -> Weights:
@@ -112,7 +112,3 @@ class Decoders:
 
 def _embedding(table: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda ids: F.embedding(ids, table)
-
-
-def _product(weight: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda states: F.linear(states, weight)

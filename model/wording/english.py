@@ -61,7 +61,7 @@ ENGLISH = Wording(
             "cardiomegaly": (
                 "cardiomegaly",
                 "enlarged heart",
-                "heart is (?:\\w+ )?enlarged",
+                "heart is (?:(?!not\\b)\\w+ )?enlarged",
                 "cardiac enlargement",
                 "heart enlargement",
                 "enlargement of the heart",

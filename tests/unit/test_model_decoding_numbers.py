@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from model.decoding.cache import STRIDE, KeyValues
+from model.decoding.layers import Product, fewest_rows
 from model.decoding.step import Batch, Turns, decode, prefill
 from model.decoding.weights import Decoders
 from model.fusion.fused import Fused
@@ -150,3 +151,18 @@ def test_blocks_of_another_width_are_refused() -> None:
     blocks[0].hidden_size = 32  # type: ignore[assignment]
     with pytest.raises(ValueError, match="blocks of width 64"):
         Decoders(llama(1), list(blocks), None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(("width", "out"), [(256, 768), (704, 256)])
+def test_a_row_s_product_hangs_on_no_other_row(width: int, out: int, dtype: torch.dtype) -> None:
+    """In every multiple of the fewest rows, and in every place, a row gives the same bits."""
+    generator = torch.Generator().manual_seed(1)
+    product = Product(torch.randn(out, width, generator=generator).to(dtype))
+    states = torch.randn(32, width, generator=generator).to(dtype)
+    whole = product(states)
+    fewest = fewest_rows(dtype, torch.device("cpu"))
+    for count in range(fewest, 33, fewest):
+        assert torch.equal(product(states[:count]), whole[:count])
+    for turn in range(32):
+        assert torch.equal(product(states.roll(turn, 0)), whole.roll(turn, 0))

@@ -68,7 +68,11 @@ def test_without_a_grammar_random_weights_write_no_report(tmp_path: Path) -> Non
 def test_a_whole_report_of_each_language_is_let_through(grammars: Grammars, language: str) -> None:
     """Umlauts, diacritics, Hangul, decimals and several sentences stand in reports."""
     organs, impression = LABELS[language]
-    bodies = ["Ein Rundherd von 4.5 mm. Größe 12,5 x 3.25 mm.", "Fără lichid (0.5 cm).", "심장 크기는 정상입니다."]
+    bodies = [
+        "Ein Rundherd von 4.5 mm. Größe 12,5 x 3.25 mm.",
+        "Fără lichid (0.5 cm).",
+        "심장 크기는 정상입니다.",
+    ]
     lines = "\n".join(f"{organ}: {body}" for organ, body in zip(organs, bodies, strict=True))
     text = f"{lines}\n\n{impression}:\nÎn limite normale. Small nodule."
     assert fits(grammars, report_grammar(organs, impression), text)

@@ -7,7 +7,8 @@ from training.wordings.composing import Wordings
 
 _SEEN = "[is seen|is present|is noted|is visible|is demonstrated|is identified]"
 _ARE_SEEN = "[are seen|are present|are noted|are visible|are demonstrated]"
-_THERE_IS = "[There is|Images show|CT shows|Noted is]"
+_THERE_IS = "[There is|Images show|CT shows|Noted is|The scan shows|This examination shows]"
+_REVEALS = "[CT|The scan|The examination|Imaging] [demonstrates|reveals|identifies]"
 
 ENGLISH = Wordings(
     present={
@@ -16,10 +17,19 @@ ENGLISH = Wordings(
             f"A {{size}} {{side}} [pleural effusion|effusion] {_SEEN}.",
             "{side} [pleural effusion|effusion], {size}[| in size].",
             f"{_THERE_IS} a {{size}} amount of fluid in the {{side}} pleural space.",
+            f"{_REVEALS} a {{size}} {{side}} [pleural effusion|effusion].",
+            "[Free pleural fluid|Pleural fluid] [is seen|is noted|is present] on the {side}, a {size} amount.",
+            "[Free pleural fluid|Pleural fluid] on the {side}, [a |]{size} [amount|effusion].",
+            "A {size} [pleural effusion|effusion] [is seen|is noted|is present|is visible] on the {side}[| side].",
         ),
         "pneumothorax": (
-            f"{_THERE_IS} [a|evidence of a] {{size}} {{side}} pneumothorax.",
-            f"A {{size}} {{side}} pneumothorax {_SEEN}.",
+            f"{_THERE_IS} [a|evidence of a] {{size}} {{side}} [pneumothorax|anterior pneumothorax].",
+            f"A {{size}} {{side}} [pneumothorax|anterior pneumothorax] {_SEEN}.",
+            f"{_REVEALS} a {{size}} {{side}} [pneumothorax|anterior pneumothorax].",
+            "[Free pleural air|Pleural air] [is seen|is noted|is present] on the {side}, a {size} amount.",
+            "[Free pleural air|Pleural air] on the {side}, [a |]{size} [amount|pneumothorax].",
+            "A {size} pneumothorax [is seen|is noted|is present|is visible] on the {side}[| side].",
+            "A {size} pneumothorax [is seen|is noted|is present|is visible] [in front|anteriorly] on the {side}.",
             "{side} pneumothorax, {size}[| in size].",
             f"{_THERE_IS} a {{size}} amount of air in the {{side}} pleural space.",
         ),
@@ -29,6 +39,7 @@ ENGLISH = Wordings(
             f"[Consolidation|Airspace consolidation|An airspace opacity] {_SEEN} in the {{side}} {{zone}} "
             "[zone|lung zone].",
             "{side} {zone} zone [consolidation|airspace opacity].",
+            f"{_REVEALS} [consolidation|airspace consolidation|an airspace opacity] in the {{side}} {{zone}} zone.",
         ),
         "atelectasis": (
             f"{_THERE_IS} [linear atelectasis|plate-like atelectasis|atelectasis] in the {{side}} {{zone}} "
@@ -36,6 +47,7 @@ ENGLISH = Wordings(
             f"[Linear atelectasis|Plate-like atelectasis|Atelectasis] {_SEEN} in the {{side}} {{zone}} "
             "[zone|lung zone].",
             "{side} {zone} zone [linear atelectasis|atelectasis].",
+            f"{_REVEALS} [linear atelectasis|plate-like atelectasis|atelectasis] in the {{side}} {{zone}} zone.",
         ),
         "pulmonary nodule": (
             f"{_THERE_IS} a [pulmonary nodule|lung nodule|nodule] of {{mm}} mm in the {{side}} {{zone}} "
@@ -43,6 +55,8 @@ ENGLISH = Wordings(
             f"{_THERE_IS} a {{mm}} mm [pulmonary nodule|lung nodule|nodule] in the {{side}} {{zone}} zone.",
             f"A [pulmonary nodule|nodule] {_SEEN} in the {{side}} {{zone}} zone, {{mm}} mm in diameter.",
             "{side} {zone} zone [pulmonary nodule|nodule] [measuring|of] {mm} mm.",
+            f"{_REVEALS} a [pulmonary nodule|nodule] of {{mm}} mm in the {{side}} {{zone}} zone.",
+            f"{_REVEALS} a {{mm}} mm [pulmonary nodule|nodule] in the {{side}} {{zone}} zone.",
         ),
         "cardiomegaly": (
             "The heart is [mildly|clearly|] enlarged.",
@@ -67,7 +81,7 @@ ENGLISH = Wordings(
     },
     both={
         "pleural effusion": (
-            f"There are {{size}} bilateral [pleural effusions|effusions].",
+            "There are {size} bilateral [pleural effusions|effusions].",
             f"[{{size}} bilateral|Bilateral {{size}}] [pleural effusions|effusions] {_ARE_SEEN}.",
             "[Bilateral|{size} bilateral] [pleural effusions|effusions], {size}.",
         ),

@@ -7,11 +7,20 @@ import re
 import numpy as np
 
 from model.study import ClinicalContext
+from model.wording import LANGUAGES, Reading, wording
 from training.wordings.composing import wordings_of
 from training.wordings.languages import WORDINGS
 
-_SLIPPABLE = re.compile(r"\b[a-zäöüßăâîșț]{7,}\b")
-"""Long words in small letters: a slip in a side, a number or a denial would change what is said."""
+_LONG = re.compile(r"\b[a-zäöüßăâîșț]{7,}\b")
+
+
+def _deciding(reading: Reading) -> str:
+    sizes = "|".join((*reading.sides.values(), *reading.sizes.values(), *reading.zones.values()))
+    return f"^(?:{sizes})$|{reading.denials}"
+
+
+_DECIDING = re.compile("|".join(_deciding(wording(language).reading) for language in LANGUAGES))
+"""A word that says a side, a size or a zone, or denies."""
 
 
 def order_words(rng: np.random.Generator, language: str, held_out: bool = False) -> ClinicalContext:
@@ -34,8 +43,12 @@ def order_words(rng: np.random.Generator, language: str, held_out: bool = False)
 
 
 def typing_noise(text: str, rng: np.random.Generator) -> str:
-    """One slip of the keyboard in a long word: two letters swapped, one doubled or one left out."""
-    words = list(_SLIPPABLE.finditer(text))
+    """One slip of the keyboard in a long word: two letters swapped, one doubled or one left out.
+
+    A slip in a side, size, zone or denial would change what is said (of "kleiner" it makes "keiner"): these
+    words stay as they are, and so do short ones and those with a capital.
+    """
+    words = [word for word in _LONG.finditer(text) if not _DECIDING.search(word[0])]
     if not words:
         return text
     word = words[int(rng.integers(len(words)))]

@@ -39,7 +39,10 @@ def _fault(text: str, known: Sequence[Statement], language: str) -> str:
         there = [one for one in known if one.finding == said.finding and one.present]
         if said.present and not there:
             return "states a finding that was not dictated"
-        if said.present and not any(_supports(one, said) for one in there):
+        # Both sides in one word may have been dictated in two sentences.
+        sides: tuple[tuple[str, ...], ...] = tuple((side,) for side in said.sides) or ((),)
+        told = [replace(said, sides=side) for side in sides]
+        if said.present and not all(any(_supports(one, part) for one in there) for part in told):
             return "states a side, size, zone or measurement that was not dictated"
         if not said.present and there:
             return "denies a finding that was dictated"

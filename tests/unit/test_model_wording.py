@@ -69,7 +69,7 @@ def words(text: str) -> list[str]:
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("finding", BY_NAME)
 def test_a_whole_phrase_is_read_back_as_what_it_says(language: str, finding: str) -> None:
-    """Side, size, zone and millimetres come back, each once, from the Findings' and the Impression's phrase."""
+    """Side, size, zone and millimetres come back, each once, from Findings' and Impression's phrase."""
     for one in whole(finding):
         for phrase in PHRASES:
             text = said(phrase, one, language)
@@ -177,7 +177,7 @@ def test_no_canonical_phrase_speaks_of_a_prior_or_of_another_organ(language: str
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_language_says_everything_in_words_of_its_own(language: str) -> None:
-    """Titles, organs, the sentences of the Comparison and the mark of doubt; none can be taken for another."""
+    """Titles, organs, the sentences of the Comparison and the mark of doubt; no two are alike."""
     words_ = wording(language)
     assert words_.code == language
     assert set(words_.titles) == set(TITLES)

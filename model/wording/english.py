@@ -134,6 +134,10 @@ ENGLISH = Wording(
                 "There is bilateral linear atelectasis[ in the {zone} zones].",
                 "bilateral [{zone} zone|] atelectasis.",
             ),
+            "pulmonary nodule": (
+                "There are bilateral pulmonary nodules[ of {mm} mm][ in the {zone} zones].",
+                "bilateral [{zone} zone|] pulmonary nodules[, {mm} mm].",
+            ),
         },
         names={
             "pleural effusion": "pleural effusion",

@@ -45,6 +45,7 @@ def rested(text: str, dictated: str = DICTATED, prior: str = "", language: str =
         "The heart size is normal.",
         "Follow-up in three months is advised.",
         "Fracture of the seventh rib.",
+        "Control of the 12 mm lesion.",
     ],
 )
 def test_what_was_dictated_may_be_said(text: str) -> None:
@@ -64,6 +65,7 @@ def test_what_was_dictated_may_be_said(text: str) -> None:
         ("Right upper zone nodule, 12.6 mm.", PARTICULARS),
         ("Right upper zone nodule, 11.4 mm.", PARTICULARS),
         ("Left pleural effusion of 12 mm.", PARTICULARS),
+        ("The aorta measures 4.5 cm.", PARTICULARS),
         ("No pleural effusion.", DENIED),
         ("The lungs are clear.", DENIED),
         ("No acute abnormality.", DENIED),

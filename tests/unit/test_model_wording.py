@@ -107,6 +107,7 @@ def test_what_is_not_known_leaves_no_broken_words(language: str, finding: str) -
                 "There is consolidation in the left lung.",
                 "There is a pulmonary nodule.",
                 "Right pleural effusion.",
+                "There are bilateral pulmonary nodules.",
             ),
         ),
         (
@@ -115,6 +116,7 @@ def test_what_is_not_known_leaves_no_broken_words(language: str, finding: str) -
                 "Es zeigt sich eine Konsolidierung links.",
                 "Es zeigt sich ein Rundherd.",
                 "Pleuraerguss rechts.",
+                "Es zeigt sich beidseits ein Rundherd.",
             ),
         ),
         (
@@ -123,19 +125,21 @@ def test_what_is_not_known_leaves_no_broken_words(language: str, finding: str) -
                 "Se evidențiază consolidare la nivel pulmonar stâng.",
                 "Se evidențiază un nodul pulmonar.",
                 "Revărsat pleural drept.",
+                "Se evidențiază un nodul pulmonar la nivel pulmonar bilateral.",
             ),
         ),
-        ("ko", ("좌측에 경화가 있음.", "폐결절이 있음.", "우측 흉수.")),
+        ("ko", ("좌측에 경화가 있음.", "폐결절이 있음.", "우측 흉수.", "양측에 폐결절이 있음.")),
     ],
 )
 def test_a_phrase_without_particulars_is_a_sentence_of_its_language(
-    language: str, told: tuple[str, str, str]
+    language: str, told: tuple[str, ...]
 ) -> None:
     """A zone, a side or a size that is not known goes with the words that it would stand among."""
     assert told == (
         present("consolidation", (LEFT,), language),
         present("pulmonary nodule", (), language),
         concluded("pleural effusion", (RIGHT,), language),
+        present("pulmonary nodule", (RIGHT, LEFT), language),
     )
 
 

@@ -170,7 +170,7 @@ def test_a_depth_becomes_a_word(millimetres: float, word: str) -> None:
 
 
 def test_each_finding_is_told_with_what_a_report_says_of_it() -> None:
-    """A size of fluid and air, a zone of what lies in the lung, a length where there is a size or a nodule."""
+    """Fluid and air with a size, what lies in the lung with a zone; these two and nodules with a length."""
     told = {head: read(head) for head in HEADS}
     for head, reading in told.items():
         finding = head.split(", ", maxsplit=1)[0]

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from model.confidence import Calibration
 from model.fusion.making import make_fusion
 from model.fusion.places import FusionModule
+from model.fusion.prefix import PrefixFusion
 from model.fusion.settings import FusionSettings
 from model.language.adapters import add_adapters, check_adapter
 from model.language.asking import Writer
@@ -120,9 +121,12 @@ def _writer(
     device: torch.device,
 ) -> Writer:
     if language.runner == VLLM:
-        if len(fusion.blocks):
-            raise WeightsError("expected a fusion without blocks of its own for a vLLM server, found some")
-        return ServedWriter.from_folder(language.server, base, words)
+        if not isinstance(fusion, PrefixFusion):
+            raise WeightsError(
+                "expected fusion.kind prefix in drafter.json for runner vllm, found another: a server runs "
+                "its own layers alone, use runner local"
+            )
+        return ServedWriter.from_folder(language.server, base, words, list(folders))
     network = load_base(base, language, device)
     network = add_adapters(network, folders, sha256)
     return LocalWriter(network, words, list(fusion.blocks))

@@ -7,6 +7,7 @@ and both pass through n decoder blocks before the final norm, the linear layer a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,11 @@ class RepeatedFusion(FusionModule):
     def __init__(self, places: Places, config: LlamaConfig, blocks: int) -> None:
         """config is that of the language half; blocks is n."""
         super().__init__(places)
-        self.blocks = nn.ModuleList(LlamaDecoderLayer(config, layer) for layer in range(blocks))
+        # Only a whole network chooses how its layers attend. A layer on its own whose configuration names
+        # nothing attends to everything that comes after.
+        own = deepcopy(config)
+        own._attn_implementation = "sdpa"
+        self.blocks = nn.ModuleList(LlamaDecoderLayer(own, layer) for layer in range(blocks))
         for block in self.blocks:
             # At first a block adds nothing: what the language half already writes stays as it is.
             for name, weight in block.named_parameters():

@@ -23,19 +23,21 @@ class FusionSettings:
     """How many blocks the repeated fusion has; of no meaning for the others."""
 
     @classmethod
-    def from_json(cls, part: Mapping[str, Any]) -> FusionSettings:
-        """Read the `fusion` object of drafter.json. Raises WeightsError on anything unexpected."""
-        try:
-            settings = cls(kind=str(part["kind"]), blocks=int(part.get("blocks", 2)))
-        except (KeyError, TypeError, ValueError) as error:
-            raise WeightsError(
-                f"expected fusion settings in drafter.json: {error!r} is missing or wrong"
-            ) from error
-        if settings.kind not in KINDS:
-            raise WeightsError(f"expected fusion.kind of {', '.join(KINDS)}, found {settings.kind!r}")
-        if not 1 <= settings.blocks <= 64:
-            raise WeightsError(f"expected fusion.blocks between 1 and 64, found {settings.blocks}")
-        return settings
+    def from_json(cls, part: Mapping[str, Any] | None) -> FusionSettings:
+        """Read the `fusion` object of drafter.json; a document without one means a prefix.
+
+        Raises WeightsError on anything unexpected.
+        """
+        if part is None:
+            return cls(PREFIX)
+        if not isinstance(part, Mapping) or part.keys() - {"kind", "blocks"}:
+            raise WeightsError("expected fusion in drafter.json to be an object of kind and blocks alone")
+        kind, blocks = part.get("kind"), part.get("blocks", 2)
+        if kind not in KINDS:
+            raise WeightsError(f"expected fusion.kind of {', '.join(KINDS)} in drafter.json, found {kind!r}")
+        if type(blocks) is not int or not 1 <= blocks <= 64:
+            raise WeightsError(f"expected fusion.blocks between 1 and 64 in drafter.json, found {blocks!r}")
+        return cls(kind, blocks)
 
     def to_json(self) -> dict[str, Any]:
         """The `fusion` object of drafter.json."""

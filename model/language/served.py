@@ -44,7 +44,7 @@ _START = (
     "start it with --enable-prompt-embeds --no-enable-prefix-caching, and --enable-lora --lora-modules "
     "NAME=FOLDER for every adapter of drafter.json"
 )
-_RELEASE = "use a vLLM that knows return_token_ids (0.11 or later)"
+_RELEASE = "use vLLM 0.11 or later, which knows return_token_ids"
 _HINTS = {
     400: "it did not take the question: see that it was started with --enable-prompt-embeds on the base of "
     "this model folder, and that its --max-model-len is as it was",

@@ -72,7 +72,7 @@ def add_adapters(network: nn.Module, folders: Mapping[str, Path], base_sha256: s
     for name, folder in folders.items():
         check_adapter(folder, base_sha256)
         adapted = _put_on(adapted, name, folder)
-    return adapted.eval()
+    return adapted.requires_grad_(requires_grad=False).eval()
 
 
 def replace_adapter(
@@ -93,11 +93,14 @@ def replace_adapter(
     # On the network under another name first: what does not fit has then touched nothing. peft's own
     # hotswap_adapter would also set to zero every adapter whose name contains this one.
     _put_on(network, _TRIED, folder)
-    network.delete_adapter(name)
-    _put_on(network, name, folder)
-    network.delete_adapter(_TRIED)
-    if name in active:
-        network.set_adapter(name)
+    with warnings.catch_warnings():
+        # peft warns that the active adapter is another one in between.
+        warnings.simplefilter("ignore")
+        network.delete_adapter(name)
+        _put_on(network, name, folder)
+        if name in active:
+            network.set_adapter(name, inference_mode=True)
+        network.delete_adapter(_TRIED)
     network.requires_grad_(requires_grad=False)
     network.eval()
 
@@ -125,7 +128,7 @@ def check_files(folder: Path, files: Mapping[str, str]) -> None:
 def _put_on(network: nn.Module, name: str, folder: Path) -> nn.Module:
     """The network in peft with one more adapter; it is taken off again when it does not fit."""
     device = str(next(network.parameters()).device)
-    adapted: PeftModel
+    adapted: nn.Module
     try:
         with warnings.catch_warnings():
             # peft asks transformers by a name that is on its way out, and tells of missing tensors in words:
@@ -148,7 +151,7 @@ def _put_on(network: nn.Module, name: str, folder: Path) -> nn.Module:
     return adapted
 
 
-def _check_tensors(adapted: PeftModel, name: str, folder: Path) -> None:
+def _check_tensors(adapted: nn.Module, name: str, folder: Path) -> None:
     """Raise WeightsError unless the file holds exactly the tensors that the configuration speaks of."""
     # Without embeddings: peft would look for the base on a hub to see whether they were changed.
     wanted = get_peft_model_state_dict(adapted, adapter_name=name, save_embedding_layers=False)

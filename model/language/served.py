@@ -309,9 +309,9 @@ def read_table(base: Path) -> Tensor:
 
 
 def _encoded(embeddings: Tensor) -> str:
-    """As vLLM reads them: torch.save, in base64. A copy, for a view would take all of its memory along."""
+    """As vLLM reads them: torch.save, in base64. A view would take along all that shares its memory."""
     stream = io.BytesIO()
-    torch.save(embeddings.clone(), stream)
+    torch.save(embeddings, stream)
     return base64.b64encode(stream.getvalue()).decode("ascii")
 
 

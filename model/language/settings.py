@@ -40,7 +40,8 @@ class ServerSettings:
         """Read the `runner` object of a vLLM server. Raises WeightsError on anything unexpected."""
         if unknown := sorted(part.keys() - {"kind", "url", "model", "timeout_seconds", "models"}):
             raise WeightsError(
-                f"expected kind, url, model, models and timeout_seconds in runner, found {unknown[0]!r}"
+                "expected kind, url, model, models and timeout_seconds in language.runner, found "
+                f"{unknown[0]!r}"
             )
         url, model, seconds = part.get("url"), part.get("model", "base"), part.get("timeout_seconds", 120.0)
         try:

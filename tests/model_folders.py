@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,48 +12,63 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from model.confidence import Calibration
+from model.fusion.making import make_fusion
 from model.loading import TOKENIZER_FILE
-from model.fusion.prefix import PrefixFusion
 from model.manifest import MANIFEST, write_manifest
+from model.observing import SizeSettings
 from model.vision.tower import VisionTower
-from training.package import BASE, LANGUAGE, save_adapter, save_base, save_manifest, save_vision
-from training.plan import IMAGE, PRESETS
+from training.package import (
+    ADAPTED,
+    BASE,
+    adapter_folder,
+    language_settings,
+    save_adapter,
+    save_base,
+    save_manifest,
+    save_vision,
+)
+from training.plan import IMAGE, PRESETS, Plan
 from training.speak import new_llama
 from training.tokenizer import train_tokenizer
 
 TINY = PRESETS["tiny"]
-MAXIMUM_TOKENS = 24
+MAXIMUM_TOKENS = 96
 
 # The matrices of the tests are small: waiting for a second thread takes longer than the work.
 torch.set_num_threads(1)
 
 
-def random_folder(folder: Path, network: nn.Module | None = None, seed: int = 0) -> Path:
-    """A vision-prefix folder whose weights are random; its adapter acts, and its tokenizer is our small one
-    unless a tokenizer.json lies there."""
+def random_folder(folder: Path, network: nn.Module | None = None, seed: int = 0, plan: Plan = TINY) -> Path:
+    """A folder whose weights are random; its adapters act, and its tokenizer is our small one unless a
+    tokenizer.json lies there. Everything that travels with weights is there: calibration, sizes, tasks."""
     torch.manual_seed(seed)
-    tower = VisionTower(TINY.vision, IMAGE.shape, (IMAGE.tile_rows, IMAGE.tile_columns))
-    network = new_llama(TINY) if network is None else network
-    width = int(network.config.hidden_size)
-    fusion = PrefixFusion(len(TINY.vision.heads), IMAGE.slabs, tower.width, width)
+    tower = VisionTower(plan.vision, IMAGE.shape)
+    network = new_llama(plan) if network is None else network
+    heads = plan.vision.heads
+    fusion = make_fusion(plan.fusion, len(heads), tower, network.config)  # type: ignore[arg-type]
     if not (folder / BASE / TOKENIZER_FILE).exists():
-        train_tokenizer(TINY.vocabulary, seed, folder / BASE / TOKENIZER_FILE, texts=200)
+        train_tokenizer(plan.vocabulary, seed, folder / BASE / TOKENIZER_FILE, texts=200)
     base_sha256 = save_base(network, folder)
-    adapted = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(str(folder / BASE), local_files_only=True),
-        LoraConfig(
-            r=4,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-            init_lora_weights=False,
-            revision=f"sha256:{base_sha256}",
-        ),
-    )
-    save_adapter(adapted, folder)
+    for task, language in ADAPTED:
+        adapted = get_peft_model(
+            AutoModelForCausalLM.from_pretrained(str(folder / BASE), local_files_only=True),
+            LoraConfig(
+                r=4,
+                target_modules="all-linear",
+                task_type="CAUSAL_LM",
+                init_lora_weights=False,
+                revision=f"sha256:{base_sha256}",
+            ),
+        )
+        save_adapter(adapted, folder / adapter_folder(task, language))
     save_vision(tower, fusion, folder)
-    save_manifest(folder, TINY, seed, "test")
+    # Random heads are sure of nothing: a folder that abstained of everything could not be tried.
+    calibration = Calibration(dict.fromkeys(heads, (1.0, 0.0)), abstain_below=0.0)
+    sizes = SizeSettings({"pleural effusion": (30.0, 60.0), "pneumothorax": (30.0, 60.0)}, 0.5)
     # Random weights do not stop by themselves.
-    rewrite_manifest(folder, language={**LANGUAGE.to_json(), "maximum_tokens": MAXIMUM_TOKENS})
+    language = replace(language_settings(), maximum_tokens=MAXIMUM_TOKENS)
+    save_manifest(folder, plan, seed, "test", plan.fusion, calibration, sizes, language)
     return folder
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from model.preprocess import ImageSettings, pixel_mm, plane_mm, planes_image, slab_ranges
 from model.vision.heads import MEASURES
 from model.vision.tower import STRIDE
+from training.facts import draw, with_small_nodule
 from training.phantoms import Mask, Phantom, phantom
 
 _COVERED = 0.10
@@ -40,15 +41,28 @@ class Examples:
 class Phantoms(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Phantoms of consecutive seeds, each made when it is asked for."""
 
-    def __init__(self, first: int, count: int, settings: ImageSettings, heads: Sequence[str]) -> None:
-        """Seeds are first, first + 1, ..."""
+    def __init__(
+        self,
+        first: int,
+        count: int,
+        settings: ImageSettings,
+        heads: Sequence[str],
+        small_nodules: bool = False,
+    ) -> None:
+        """Seeds are first, first + 1, ... With small_nodules, every second chest has one."""
         self.first, self.count, self.settings, self.heads = first, count, settings, tuple(heads)
+        self.small_nodules = small_nodules
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        made = phantom(self.first + index)
+        seed = self.first + index
+        record = None
+        if self.small_nodules and index % 2:
+            rng = np.random.default_rng(seed)
+            record = with_small_nodule(draw(rng), rng)
+        made = phantom(seed, record)
         maps = lesion_maps(made.masks, self.settings, self.heads)
         measures = true_measures(made, self.settings, self.heads)
         return image_of(made, self.settings), torch.from_numpy(maps), torch.from_numpy(measures)

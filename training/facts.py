@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from model.facts import BY_NAME, LEFT, MEASURED, RIGHT, SIZED, SIZES, ZONED, ZONES, head_name
+from model.facts import BY_NAME, CATALOGUE, LEFT, MEASURED, RIGHT, SIZED, SIZES, ZONED, ZONES, head_name
 
 SMALLEST_MM, LARGEST_MM = 10, 30
 """Diameters of nodules that are drawn."""
+SMALL_MM = 17
+"""A nodule of at most this diameter is small."""
+NODULE = "pulmonary nodule"
 
 NORMAL_SHARE = 0.2
 _WEIGHTS = {
@@ -87,3 +90,12 @@ def draw_fact(rng: np.random.Generator, finding: str, sides: Sequence[str] = ())
     zone = ZONES[int(rng.integers(2))] if finding in ZONED else ""
     diameter = int(rng.integers(SMALLEST_MM, LARGEST_MM + 1)) if finding in MEASURED else None
     return Fact(finding, tuple(sides) or ((RIGHT, LEFT) if bilateral else (side,)), size, zone, diameter)
+
+
+def with_small_nodule(record: FactRecord, rng: np.random.Generator) -> FactRecord:
+    """The record with a nodule of at most SMALL_MM in place of any that it has."""
+    nodule = replace(draw_fact(rng, NODULE), millimetres=int(rng.integers(SMALLEST_MM, SMALL_MM + 1)))
+    others = {fact.finding: fact for fact in record.facts}
+    return FactRecord(
+        tuple((others | {NODULE: nodule})[f.name] for f in CATALOGUE if f.name in {*others, NODULE})
+    )

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from model.confidence import Calibration
-from model.loading import TOKENIZER_FILE
 from model.fusion.fused import Fusion
 from model.fusion.making import make_fusion
 from model.fusion.settings import FusionSettings
 from model.language.words import Words
+from model.loading import TOKENIZER_FILE
 from model.observing import SizeSettings
 from model.preprocess import pixel_mm
 from model.vision.tower import VisionTower
@@ -36,9 +36,9 @@ from training.package import (
     save_vision,
 )
 from training.phantoms import SHAPE, SPACING_MM
-from training.plan import CALIBRATION_SEEDS, FEATURE_SEEDS, IMAGE, TRAIN_SEEDS, Plan
+from training.plan import CALIBRATION_SEEDS, FEATURE_SEEDS, IMAGE, SMALL_SEEDS, TRAIN_SEEDS, Plan
 from training.progress import Progress, silent
-from training.see import head_weights, see
+from training.see import head_weights, see, see_small
 from training.sizing import size_settings
 from training.speak import llama_config, new_llama, speak
 from training.tokenizer import train_tokenizer
@@ -134,7 +134,7 @@ def train(
 def steps_of(plan: Plan) -> int:
     """How many steps a run reports to its progress bar."""
     looks = -(-plan.calibration_phantoms // 16) + -(-plan.feature_phantoms // 16)
-    return plan.see.steps + looks + plan.speak.steps + len(ADAPTED) * plan.adapt.steps
+    return plan.see.steps + plan.see_small.steps + looks + plan.speak.steps + len(ADAPTED) * plan.adapt.steps
 
 
 def train_tower(
@@ -143,9 +143,15 @@ def train_tower(
     """The vision half, trained or read back from its checkpoint."""
     torch.manual_seed(seed)
     tower = VisionTower(plan.vision, IMAGE.shape)
-    checkpoint = Checkpoint(state / "see.safetensors", _seen_identity(plan, seed))
-    phantoms = Phantoms(TRAIN_SEEDS, plan.see.steps * plan.see.batch, IMAGE, plan.vision.heads)
-    see(tower, phantoms, head_weights(plan.vision.heads), plan.see, checkpoint, log, progress, workers)
+    heads, weights = plan.vision.heads, head_weights(plan.vision.heads)
+    first = Checkpoint(state / "see.safetensors", _see_identity(plan, seed))
+    phantoms = Phantoms(TRAIN_SEEDS, plan.see.steps * plan.see.batch, IMAGE, heads)
+    see(tower, phantoms, weights, plan.see, first, log, progress, workers)
+    second = Checkpoint(state / "see-small.safetensors", _seen_identity(plan, seed))
+    phantoms = Phantoms(
+        SMALL_SEEDS, plan.see_small.steps * plan.see_small.batch, IMAGE, heads, small_nodules=True
+    )
+    see_small(tower, phantoms, weights, plan.see_small, second, log, progress, workers)
     return tower
 
 
@@ -182,7 +188,7 @@ def _spoken(plan: Plan, seed: int, state: Path) -> Checkpoint:
     return Checkpoint(state / f"speak-{plan.fusion.kind}.safetensors", _identity(plan, seed))
 
 
-def _seen_identity(plan: Plan, seed: int) -> dict[str, object]:
+def _see_identity(plan: Plan, seed: int) -> dict[str, object]:
     return {
         "phase": "see",
         "seed": seed,
@@ -190,6 +196,10 @@ def _seen_identity(plan: Plan, seed: int) -> dict[str, object]:
         "vision": plan.vision.to_json(),
         "steps": asdict(plan.see),
     }
+
+
+def _seen_identity(plan: Plan, seed: int) -> dict[str, object]:
+    return {**_see_identity(plan, seed), "phase": "see small", "small": asdict(plan.see_small)}
 
 
 def _identity(plan: Plan, seed: int) -> dict[str, object]:

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from model.confidence import Calibration
-from model.loading import TOKENIZER_FILE, VISION_FILE
 from model.fusion.fused import Fusion
 from model.fusion.settings import FusionSettings
 from model.language.settings import LanguageSettings
+from model.loading import TOKENIZER_FILE, VISION_FILE
 from model.manifest import file_sha256, folder_sha256, write_manifest
 from model.observing import SizeSettings
 from model.prompts import PROMPT_VERSION

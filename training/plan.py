@@ -12,6 +12,8 @@ from model.vision.settings import EncoderSettings, VisionSettings
 
 TRAIN_SEEDS = 10_000_000
 """Phantoms to train the vision half on have seeds from here."""
+SMALL_SEEDS = 15_000_000
+"""Phantoms with small nodules to train on have seeds from here."""
 FEATURE_SEEDS = 20_000_000
 """Phantoms to train the language half on: the vision half must be as unsure of them as of new ones."""
 CALIBRATION_SEEDS = 30_000_000
@@ -57,6 +59,8 @@ class Plan:
     calibration_phantoms: int
     see: Phase
     """The vision half alone, on lesion maps, finding probabilities and sizes; no phantom comes twice."""
+    see_small: Phase
+    """The vision half again, on chests of which every second has a small nodule."""
     speak: Phase
     """The language half alone, on cached features."""
     adapt: Phase
@@ -90,6 +94,7 @@ PRESETS = {
         feature_phantoms=4800,
         calibration_phantoms=1000,
         see=Phase(1200, 16, 1e-3),
+        see_small=Phase(300, 16, 6e-4),
         speak=Phase(900, 32, 1.5e-3),
         adapt=Phase(120, 32, 1e-3),
         vocabulary=2048,
@@ -108,6 +113,7 @@ PRESETS = {
         feature_phantoms=8,
         calibration_phantoms=8,
         see=Phase(2, 4, 1e-3),
+        see_small=Phase(1, 4, 1e-3),
         speak=Phase(2, 4, 1e-3),
         adapt=Phase(2, 4, 1e-3),
         vocabulary=512,

@@ -67,8 +67,36 @@ def see(
     workers: int = 1,
 ) -> None:
     """Train the vision half in place, on phantoms that are made while it learns."""
+    _fit("see", tower, phantoms, weights, phase, _SEGMENT_SHARE, checkpoint, log, progress, workers)
 
-    segmenting = round(phase.steps * _SEGMENT_SHARE)
+
+def see_small(
+    tower: VisionTower,
+    phantoms: Phantoms,
+    weights: Tensor,
+    phase: Phase,
+    checkpoint: Checkpoint,
+    log: LossLog,
+    progress: Progress = silent,
+    workers: int = 1,
+) -> None:
+    """Train on, on phantoms of which every second has a small nodule: what is missed most comes last."""
+    _fit("see small", tower, phantoms, weights, phase, 0.0, checkpoint, log, progress, workers)
+
+
+def _fit(
+    name: str,
+    tower: VisionTower,
+    phantoms: Phantoms,
+    weights: Tensor,
+    phase: Phase,
+    segment_share: float,
+    checkpoint: Checkpoint,
+    log: LossLog,
+    progress: Progress,
+    workers: int,
+) -> None:
+    segmenting = round(phase.steps * segment_share)
 
     def loss_of(step: int, batch: Examples) -> tuple[Tensor, dict[str, float]]:
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -76,7 +104,7 @@ def see(
         return vision_loss(seen, batch, weights, classify=step >= segmenting)
 
     fit(
-        "see",
+        name,
         tower,
         lambda first: phantoms.batches(phase.batch, phase.steps, first, workers),
         loss_of,

@@ -66,7 +66,8 @@ def turn(
         template = _template(language)
         text = f"{title_in(FINDINGS, language)}:\n{report(record, rng, language)}"
         values = right_values(template, record, text, language)
-        field = next(one for one in template.fields if one.identifier == _pick(rng, tuple(values)))
+        chosen = _pick(rng, tuple(values))
+        field = next(one for one in template.fields if one.identifier == chosen)
         prompt = prompt_ids(STRUCTURE, ClinicalContext(), language, words, text, field)
         value = values[field.identifier]
         answer = choice_text(field, value) if value else prompt_words(language).not_stated

@@ -39,7 +39,10 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Phrases:
-    """How the guard writes: one phrase for everything, with {size}, {side}, {zone} and {mm} to fill."""
+    """How the guard writes: one phrase for everything, with {size}, {side}, {zone} and {mm} to fill.
+
+    Of "[a|b]" stands the first alternative all of whose fields are known, or nothing.
+    """
 
     sides: Mapping[str, str]
     """right, left and both, as they stand in these phrases."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from model.facts import LEFT, RIGHT
 from model.wording.languages import wording
 from model.wording.lexicon import BOTH
+
+_GROUP = re.compile(r"\[([^\[\]]*)\]")
+_FIELD = re.compile(r"\{(\w+)\}")
 
 
 def present(
@@ -77,13 +81,20 @@ def _filled(
 ) -> str:
     """What is not known of a finding is left out, with the words that it would stand among."""
     words = wording(language).phrases
-    side = words.sides[BOTH] if _is_both(sides) else words.sides.get(sides[0], "") if sides else ""
-    filled = template.format(
-        size=words.sizes.get(size, ""),
-        side=side,
-        zone=words.zones.get(zone, ""),
-        mm=f"{millimetres:.0f}" if millimetres is not None else "",
-    )
+    known = {
+        "size": words.sizes.get(size, ""),
+        "side": words.sides[BOTH] if _is_both(sides) else words.sides.get(sides[0], "") if sides else "",
+        "zone": words.zones.get(zone, ""),
+        "mm": f"{millimetres:.0f}" if millimetres is not None else "",
+    }
+
+    def chosen(group: re.Match[str]) -> str:
+        for words in group[1].split("|"):
+            if all(known[name] for name in _FIELD.findall(words)):
+                return words
+        return ""
+
+    filled = _GROUP.sub(chosen, template).format(**known)
     return _capitalised(" ".join(filled.split()).replace(" .", ".").replace(" ,", ","))
 
 

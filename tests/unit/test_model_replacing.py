@@ -105,10 +105,12 @@ def test_threads_that_ask_while_adapters_change_get_whole_answers(
     """Each answer is all of the old adapter or all of the new one, and nobody waits for ever."""
     allowed = [writer.write([ask(name, 40)])[0] for name in ("report", "report-en")]
     told: list[Answer] = []
-    threads = [
-        threading.Thread(target=lambda: [told.extend(writer.write([ask(tokens=40)])) for _ in range(4)])
-        for _ in range(3)
-    ]
+
+    def keep_asking() -> None:
+        for _ in range(4):
+            told.extend(writer.write([ask(tokens=40)]))
+
+    threads = [threading.Thread(target=keep_asking) for _ in range(3)]
     for thread in threads:
         thread.start()
     for folder in (second, first, second):

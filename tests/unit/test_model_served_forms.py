@@ -1,20 +1,26 @@
-"""What comes from a server keeps to its form, whatever the server did with the grammar."""
+"""What goes to a server is exact, and what comes from it keeps to its form, whatever the server did."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from model.fusion.inject import InjectFusion
+from model.fusion.places import FusionModule, Places
+from model.fusion.repeated import RepeatedFusion
 from model.grammar import findings_grammar, report_grammar, report_parts
 from model.language.asking import Asked
 from model.language.local import LocalWriter
 from model.language.served import ServedWriter
-from model.language.settings import ServerSettings
+from model.language.settings import LanguageSettings, ServerSettings
 from model.language.words import Words
+from model.loading import _writer
 from model.study import WeightsError
-from tests.decoding_samples import END, LABELS, SPECIAL, START, adapted, llama, seen, words
+from tests.decoding_samples import END, LABELS, SPECIAL, START, WIDTH, adapted, llama, seen, words
 from tests.vllm_server import FakeServer, serving
 
 ORGANS, IMPRESSION = LABELS["en"]
@@ -52,6 +58,51 @@ def _asked(grammar: str, tokens: int) -> Asked:
     return Asked(PROMPT, seen("prefix"), "", grammar, tokens)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_what_arrives_is_the_table_s_rows_and_the_image(
+    network: Any, known: Words, server: FakeServer, dtype: torch.dtype
+) -> None:
+    """To the bit: the start token, what was seen, the prompt; in the precision in which the base lies."""
+    table = network.get_input_embeddings().weight.detach().to(dtype)
+    made = ServedWriter(ServerSettings(server.url), table, START, [END], known)
+    server.inputs.clear()
+    image = seen("prefix")
+    assert image is not None
+    made.write([Asked(PROMPT, image, maximum_tokens=1)])
+    made.write([Asked((7,), maximum_tokens=1)])
+    made.close()
+    whole, plain = server.inputs
+    assert whole.dtype == plain.dtype == dtype
+    assert torch.equal(whole[:1], table[[START]])
+    assert torch.equal(whole[1:6], image.prefix[0].to(dtype))
+    assert torch.equal(whole[6:], table[list(PROMPT)])
+    assert torch.equal(plain, table[[START, 7]])
+
+
+@pytest.mark.parametrize("kind", ["repeated", "inject"])
+def test_a_model_folder_whose_fusion_no_server_runs_is_refused(
+    known: Words, tmp_path: Path, kind: str
+) -> None:
+    """While it loads, before a server is asked for anything."""
+    config = llama().config
+    places = Places(3, 2, 4, 6, WIDTH)
+    fusion: FusionModule = (
+        RepeatedFusion(places, config, 1) if kind == "repeated" else InjectFusion(places, (5, 7), WIDTH, 3)
+    )
+    language = LanguageSettings.from_json(
+        {
+            "base": "language",
+            "adapters": {"report": {"*": "adapter"}},
+            "quantisation": "none",
+            "compute_dtype": "float32",
+            "maximum_tokens": 9,
+            "runner": {"kind": "vllm", "url": "http://127.0.0.1:9"},
+        }
+    )
+    with pytest.raises(WeightsError, match=r"fusion\.kind prefix .* use runner local"):
+        _writer(language, tmp_path, {}, "", known, fusion, torch.device("cpu"))
+
+
 def test_a_report_that_keeps_to_its_form_is_complete(
     writer: ServedWriter, server: FakeServer, known: Words
 ) -> None:
@@ -61,6 +112,26 @@ def test_a_report_that_keeps_to_its_form_is_complete(
     server.spoken = [*ids, END]
     (answer,) = writer.write([_asked(REPORT, LONG)])
     assert (answer.ids, answer.text, answer.complete) == (tuple(ids), text, True)
+
+
+def test_an_end_that_is_only_told_is_an_end(
+    writer: ServedWriter, server: FakeServer, known: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server may leave the token that ended an answer out of its tokens, and say that it stopped."""
+    answer_in_full = server.answer
+
+    def answer(body: dict[str, Any]) -> dict[str, Any]:
+        document = answer_in_full(body)
+        choice = document["choices"][0]
+        del choice["token_ids"][-1], choice["logprobs"]["token_logprobs"][-1]
+        return document
+
+    monkeypatch.setattr(server, "answer", answer)
+    ids = known.encode("Clear.")
+    server.spoken = [*ids, END]
+    held, free = (writer.write([_asked(grammar, LONG)])[0] for grammar in ('root ::= "Clear."', ""))
+    assert held == free
+    assert (held.ids, held.complete) == (tuple(ids), True)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -63,7 +62,7 @@ class VisionLanguageDrafter:
         self._lock = threading.Lock()
 
     def draft(self, volume: Volume, context: ClinicalContext) -> Draft:
-        """Draft one report. Raises Unfit when the volume cannot be assessed, Unsure where a guess would be."""
+        """Draft one report. Raises Unfit when the volume cannot be assessed, Unsure rather than guess."""
         return self.draft_many([volume], [context])[0]
 
     def draft_many(self, volumes: Sequence[Volume], contexts: Sequence[ClinicalContext]) -> list[Draft]:
@@ -276,8 +275,8 @@ class VisionLanguageDrafter:
     def _check_task(self, task: str) -> None:
         if task not in self.tasks:
             raise Unfit(
-                f"These weights were not trained for the task {task}: use weights whose drafter.json names it "
-                "among its tasks."
+                f"These weights were not trained for the task {task}: use weights whose drafter.json names "
+                "it among its tasks."
             )
 
 

@@ -43,7 +43,8 @@ def report_grammar(organs: Sequence[str], impression: str) -> str:
     may not hold.
     """
     _check_labels(organs, impression)
-    return f"root ::= {_lines(organs)} {_literal(f'{chr(10)}{chr(10)}{impression}:{chr(10)}')} sentences\n{_SENTENCE}"
+    title = _literal(f"\n\n{impression}:\n")
+    return f"root ::= {_lines(organs)} {title} sentences\n{_SENTENCE}"
 
 
 def findings_grammar(organs: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from connectors.exchange import DraftStatus
-from model.headings import LANGUAGES
+from model.wording import LANGUAGES
 from plugin import values
 from plugin.listeners import Listener, read_listeners
 from plugin.values import setting

@@ -24,9 +24,9 @@ from connectors.exchange import (
 )
 from model import terminology
 from model.claims import claims_of
-from model.headings import LANGUAGES
 from model.sections import IMPRESSION
 from model.study import ClinicalContext, Draft, Evidence, Sentence, Volume
+from model.wording import LANGUAGES
 from plugin.tables import REPORT, Case, DraftRecord, Study
 
 

@@ -65,9 +65,12 @@ def kept_features(
             count = sum(name.startswith("kept/") for name in tensors)
             progress("", -(-len(seeds) // _BATCH))
             return Features(
-                tuple(tensors[f"kept/{i}"] for i in range(count)),
-                *(tensors[name] for name in _SEEN),
-                _records(seeds, tensors["truth"], heads),
+                tensors=tuple(tensors[f"kept/{i}"] for i in range(count)),
+                logits=tensors["logits"],
+                measures=tensors["measures"],
+                truth=tensors["truth"],
+                true_measures=tensors["true_measures"],
+                records=_records(seeds, tensors["truth"], heads),
             )
     made = keep_features(tower, features_of, seeds, settings, heads, progress, workers)
     kept = {f"kept/{i}": one for i, one in enumerate(made.tensors)}

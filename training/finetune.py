@@ -44,7 +44,7 @@ from training.speak import llama_config, new_llama, speak
 from training.tokenizer import train_tokenizer
 
 SURE_SHARE = 0.97
-"""Of the phantoms that calibrate, this share is sure enough to be drafted; of the rest the drafter abstains."""
+"""Of the phantoms that calibrate, this share is sure enough to be drafted; on the rest it abstains."""
 
 
 def train(
@@ -161,7 +161,7 @@ def new_fusion(settings: FusionSettings, plan: Plan, tower: VisionTower) -> Fusi
 
 
 def calibrate(kept: Features, plan: Plan) -> tuple[Calibration, SizeSettings]:
-    """How sure the heads may be, below which confidence a draft is not written, and what is small and large."""
+    """How sure the heads may be, how little is too little, and what is small and large."""
     heads = plan.vision.heads
     logits, truth = kept.logits.numpy(), kept.truth.numpy()
     first = fit_calibration(heads, logits, truth)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from model.fusion.fused import Fused
 from model.vision.heads import MEASURES
 from model.vision.seen import Seen
 
@@ -60,6 +61,10 @@ class FusionModule(nn.Module):
     def features(self, seen: Seen) -> tuple[Tensor, ...]:
         """What training keeps of what was seen, for any fusion."""
         return features(seen)
+
+    def project(self, kept: Sequence[Tensor]) -> Fused:
+        """What the decoder reads of kept features."""
+        raise NotImplementedError
 
     @staticmethod
     def _two(kept: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import click
-from model.structured.render import as_html, as_text
-from model.structured.template import Template
 
 from connectors.dicomweb.pixels import Series, read_series
 from connectors.errors import ExchangeError
 from connectors.exchange import Coding, Order, OrderAction, Patient
 from connectors.hl7.message import parse
 from connectors.hl7.orders import orders
-from model.headings import LANGUAGES
 from model.load import load_drafter
+from model.structured.render import as_html, as_text
+from model.structured.template import Template
 from model.study import ClinicalContext, Draft, Drafter, Filled, Unfit, WeightsError
+from model.wording import LANGUAGES
 from plugin import translate
 from plugin.cli.output import Failure, as_json, document
 from plugin.drafting import MAX_VOXELS

@@ -68,7 +68,7 @@ def _seen(batch: int, seed: int = 0) -> Seen:
 
 def _network(seed: int = 0) -> Any:
     torch.manual_seed(seed)
-    network: nn.Module = LlamaForCausalLM(CONFIG)
+    network: Any = LlamaForCausalLM(CONFIG)
     network.eval()
     for weight in network.parameters():
         if weight.dim() > 1:
@@ -81,11 +81,13 @@ def _fusion(kind: str, *, moved: bool = True) -> Any:
     """A fusion; moved: as after some training, when gates and output projections are no longer zero."""
     torch.manual_seed(5)
     places = Places(FINDINGS, TOKENS, PLANES, VISION, 64)
-    made: FusionModule = {
-        "prefix": lambda: PrefixFusion(places),
-        "repeated": lambda: RepeatedFusion(places, CONFIG, blocks=2),
-        "inject": lambda: InjectFusion(places, STAGES, 64, layers=3),
-    }[kind]()
+    made: FusionModule
+    if kind == "repeated":
+        made = RepeatedFusion(places, CONFIG, blocks=2)
+    elif kind == "inject":
+        made = InjectFusion(places, STAGES, 64, layers=3)
+    else:
+        made = PrefixFusion(places)
     if moved:
         for name, weight in made.named_parameters():
             if name == "gates" or (name.startswith("blocks") and weight.dim() > 1):
@@ -131,8 +133,8 @@ def _slow_layer(layer: Any, states: Tensor) -> Tensor:
     normed, mlp = _rms(states, layer.post_attention_layernorm), layer.mlp
     gate = normed @ mlp.gate_proj.weight.T
     inner = gate * torch.sigmoid(gate) * (normed @ mlp.up_proj.weight.T)
-    down: Tensor = mlp.down_proj.weight
-    return states + inner @ down.T
+    after: Tensor = states + inner @ mlp.down_proj.weight.T
+    return after
 
 
 def _slow_logits(network: Any, blocks: Any, fused: Fused, ids: Tensor) -> Tensor:

@@ -10,12 +10,17 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import LlamaConfig
 
+from model.fusion.inject import InjectFusion
+from model.fusion.places import Places
+from model.fusion.repeated import RepeatedFusion
 from model.language.asking import Asked
 from model.language.local import LocalWriter
 from model.language.served import ServedWriter, ServerError, read_table
-from model.language.settings import ServerSettings
+from model.language.settings import LanguageSettings, ServerSettings
 from model.language.words import Words
+from model.loading import _writer as _writer_of
 from model.study import WeightsError
 from tests.decoding_samples import END, SPECIAL, START, WIDTH, adapted, llama, seen, words
 from tests.vllm_server import FakeServer, serving
@@ -212,6 +217,19 @@ def test_what_enters_the_decoder_s_layers_cannot_be_served(writer: ServedWriter,
     """A server runs its own layers alone: the other fusions are refused, not left out in silence."""
     with pytest.raises(WeightsError, match="runs the prefix fusion alone, use runner local"):
         writer.write([Asked((5,), seen(kind), maximum_tokens=2)])
+
+
+@pytest.mark.parametrize("kind", ["inject", "repeated"])
+def test_a_model_folder_that_a_server_cannot_run_is_refused_before_it_is_asked(
+    known: Words, tmp_path: Path, kind: str
+) -> None:
+    """A fusion that enters the decoder's layers and a server do not go together in one drafter.json."""
+    places = Places(2, 2, 2, 8, WIDTH)
+    config = LlamaConfig(hidden_size=WIDTH, intermediate_size=64, num_attention_heads=4)
+    fusion = InjectFusion(places, (8,), WIDTH, 2) if kind == "inject" else RepeatedFusion(places, config, 1)
+    language = LanguageSettings("base", {}, "nf4", "float32", 8, "vllm", ServerSettings("http://127.0.0.1:9"))
+    with pytest.raises(WeightsError, match=r"expected fusion\.kind prefix in drafter\.json for runner vllm"):
+        _writer_of(language, tmp_path, {}, "", known, fusion, torch.device("cpu"))
 
 
 def test_a_case_fits_or_is_refused_before_it_is_sent(writer: ServedWriter, server: FakeServer) -> None:

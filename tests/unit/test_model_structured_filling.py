@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training.templates import house_report
 
 from model.structured import parse
 from model.structured.filling import Question, choice_text, fill
@@ -21,7 +22,6 @@ from model.structured.support import read, supported
 from model.structured.template import CHOICE, NUMBER, OTHER, SEVERAL, TEXT, Field, Template
 from model.study import Filled, FilledField, ModelCard
 from training.facts import draw
-from training.templates import house_report
 
 CHEST = read_templates(Path(parse.__file__).with_name("templates"))["prelim.chest-ct.en"]
 CARD = ModelCard("n", "1", "0" * 64, "2", "Not for <patients>.")

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from training.conversation import Turn, language_loss
 
 from model.facts import HEADS
 from model.language.words import Words
@@ -21,7 +22,6 @@ from model.load import SCRIPTED_WEIGHTS, load_drafter
 from model.vision.seen import Seen
 from training.checkpoint import Checkpoint, load_tensors, save_tensors
 from training.cli import PRESET_NAMES, evaluate, train
-from training.conversation import Turn, language_loss
 from training.dataset import epochs
 from training.losslog import LossLog
 from training.plan import FEATURE_SEEDS, PRESETS, TEST_SEEDS, TRAIN_SEEDS

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from training.templates import house_report
 
 from model.prompts import prompt_ids
 from model.structured import parse
@@ -16,7 +17,6 @@ from model.study import ClinicalContext
 from model.tasks import STRUCTURE
 from training.facts import Fact, FactRecord, draw
 from training.structuring import pairs, right_values
-from training.templates import house_report
 
 CHEST = read_templates(Path(parse.__file__).with_name("templates"))["prelim.chest-ct.en"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from training.templates import clinical_context, house_report, plain_list
 
 from model.facts import CATALOGUE
 from model.sections import FINDINGS, IMPRESSION, split
 from training.facts import Fact, FactRecord, draw
 from training.reading import contradictions, read_record
-from training.templates import clinical_context, house_report, plain_list
 
 _ORDER = [finding.name for finding in CATALOGUE]
 LEFT_FLUID = FactRecord((Fact("pleural effusion", ("left",), size="small"),))

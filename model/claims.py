@@ -29,7 +29,7 @@ class Claim:
     """Between 0 and 1, of the finding, as its head gave it; the lesser of two sides. None without a head."""
 
 
-def claims_of(sentences: Iterable[Sentence]) -> tuple[Claim, ...]:
+def claims_of(sentences: Iterable[Sentence], language: str = "en") -> tuple[Claim, ...]:
     """What the Findings and the Impression claim, each finding and side once, in the order of the text.
 
     A finding that any sentence says is there is not denied by another one ("No right effusion. Small left
@@ -39,7 +39,7 @@ def claims_of(sentences: Iterable[Sentence]) -> tuple[Claim, ...]:
     rests: dict[tuple[str, bool, str], list[Evidence]] = {}
     for sentence in sentences:
         if sentence.section in (FINDINGS, IMPRESSION):
-            for statement in _particular(statements_of(sentence.text)):
+            for statement in _particular(statements_of(sentence.text, language)):
                 key = (statement.finding, statement.present, _side(statement))
                 rests.setdefault(key, []).extend(
                     one for one in sentence.evidence if one.finding == statement.finding

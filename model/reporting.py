@@ -70,9 +70,7 @@ def complete(sentences: Iterable[Sentence]) -> bool:
 
 def _by_organ(organs: Iterable[tuple[str, str]], language: str) -> tuple[Sentence, ...]:
     return tuple(
-        Sentence(FINDINGS, text, organ=organ)
-        for organ, body in organs
-        for text in _said(body, language)
+        Sentence(FINDINGS, text, organ=organ) for organ, body in organs for text in _said(body, language)
     )
 
 

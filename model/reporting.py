@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from model.facts import ORGANS
+from model.grammar import CUT
 from model.prompts import clinical_information, not_stated, procedure_sentence
 from model.sections import (
     CLINICAL_INFORMATION,
@@ -69,14 +70,17 @@ def complete(sentences: Iterable[Sentence]) -> bool:
 
 def _by_organ(organs: Iterable[tuple[str, str]], language: str) -> tuple[Sentence, ...]:
     return tuple(
-        Sentence(FINDINGS, text, organ=organ)
-        for organ, body in organs
-        for text in sentences_of(body, language)
+        Sentence(FINDINGS, text, organ=organ) for organ, body in organs for text in _said(body, language)
     )
 
 
 def _plain(section: str, body: str, language: str) -> tuple[Sentence, ...]:
-    return tuple(Sentence(section, text) for text in sentences_of(body, language))
+    return tuple(Sentence(section, text) for text in _said(body, language))
+
+
+def _said(body: str, language: str) -> tuple[str, ...]:
+    """The sentences of a body, without one that the limit of tokens cut off: nobody said its end."""
+    return tuple(text for text in sentences_of(body, language) if not text.endswith(CUT))
 
 
 def _nothing(section: str, language: str) -> Sentence:

@@ -25,6 +25,7 @@ ENGLISH = Wordings(
         "pneumothorax": (
             f"{_THERE_IS} [a|evidence of a] {{size}} {{side}} [pneumothorax|anterior pneumothorax].",
             f"A {{size}} {{side}} [pneumothorax|anterior pneumothorax] {_SEEN}.",
+            "On the {side} a {size} pneumothorax [is seen|is noted|is present|is visible].",
             f"{_REVEALS} a {{size}} {{side}} [pneumothorax|anterior pneumothorax].",
             "[Free pleural air|Pleural air] [is seen|is noted|is present] on the {side}, a {size} amount.",
             "[Free pleural air|Pleural air] on the {side}, [a |]{size} [amount|pneumothorax].",
@@ -52,11 +53,11 @@ ENGLISH = Wordings(
         "pulmonary nodule": (
             f"{_THERE_IS} a [pulmonary nodule|lung nodule|nodule] of {{mm}} mm in the {{side}} {{zone}} "
             "[zone|lung zone].",
-            f"{_THERE_IS} a {{mm}} mm [pulmonary nodule|lung nodule|nodule] in the {{side}} {{zone}} zone.",
+            f"{_THERE_IS} a [pulmonary nodule|lung nodule|nodule] measuring {{mm}} mm in the {{side}} {{zone}} zone.",
             f"A [pulmonary nodule|nodule] {_SEEN} in the {{side}} {{zone}} zone, {{mm}} mm in diameter.",
             "{side} {zone} zone [pulmonary nodule|nodule] [measuring|of] {mm} mm.",
             f"{_REVEALS} a [pulmonary nodule|nodule] of {{mm}} mm in the {{side}} {{zone}} zone.",
-            f"{_REVEALS} a {{mm}} mm [pulmonary nodule|nodule] in the {{side}} {{zone}} zone.",
+            f"{_REVEALS} a [pulmonary nodule|nodule] measuring {{mm}} mm in the {{side}} {{zone}} zone.",
         ),
         "cardiomegaly": (
             "The heart is [mildly|clearly|] enlarged.",

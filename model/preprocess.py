@@ -199,8 +199,8 @@ def _check_hounsfield(voxels: FloatArray) -> None:
     tissue = float(np.mean(voxels > AIR_AT_MOST_HU))
     if tissue < LEAST_TISSUE:
         raise Unfit(
-            f"expected a body in at least {LEAST_TISSUE:.0%} of the image, found {tissue:.1%} that is no air: "
-            "the image shows no body"
+            f"expected a body in at least {LEAST_TISSUE:.0%} of the image, found {tissue:.1%} that is no "
+            "air: the image shows no body"
         )
 
 

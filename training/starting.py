@@ -33,9 +33,8 @@ def start_from_checkpoints(tower: VisionTower, settings: VisionSettings) -> int:
             raise WeightsError(f"expected a checkpoint of {one.timm_name} in {path.name}: {error}") from error
         network = encoder.network
         assert isinstance(network, nn.Module)
-        fits = {
-            name: value for name, value in tensors.items() if name in own and own[name].shape == value.shape
-        }
+        shapes = {name: value.shape for name, value in network.state_dict().items()}
+        fits = {name: value for name, value in tensors.items() if shapes.get(name) == value.shape}
         if not fits:
             raise WeightsError(f"expected weights of {one.timm_name} in {path.name}, found none that fit")
         with torch.no_grad():

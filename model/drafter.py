@@ -120,14 +120,16 @@ class VisionLanguageDrafter:
     def conclude(self, findings: str, context: ClinicalContext) -> Draft:
         """Draft the Impression, and nothing else, of findings that a person dictated.
 
-        Raises Unfit when these weights were not trained for it, or the findings are empty or too long.
+        Raises Unfit when these weights were not trained for it, the findings are empty or too long, or no
+        whole sentence was written.
         """
         return self._of_words(CONCLUSION, findings, context)
 
     def detail(self, impression: str, context: ClinicalContext) -> Draft:
         """Draft the Findings, and nothing else, behind an impression that a person dictated.
 
-        Raises Unfit when these weights were not trained for it, or the impression is empty or too long.
+        Raises Unfit when these weights were not trained for it, the impression is empty or too long, or no
+        whole sentence was written.
         """
         return self._of_words(DETAIL, impression, context)
 
@@ -264,6 +266,8 @@ class VisionLanguageDrafter:
             sentences = impression_sentences(answer.text, language)
         else:
             sentences = finding_sentences(answer.text, language)
+        if not sentences:
+            raise Unfit("Expected a whole sentence, all that was written was cut off: write it without a draft.")
         return Draft(
             rest_on_dictation(sentences, text, context, language),
             self.card,

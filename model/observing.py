@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from model.confidence import Calibration
-from model.facts import SIZED, SIZES, ZONED, ZONES, split_head_name
+from model.facts import MEASURED, SIZED, SIZES, ZONED, ZONES, split_head_name
 from model.preprocess import ImageSettings, pixel_mm, plane_mm, shown_area, slab_ranges
 from model.readings import SEEN, Box, HeadReading
 from model.study import Volume, WeightsError
@@ -97,9 +97,9 @@ class Observer:
         centre = _centre(heat)
         plane = int(heat.flatten(1).amax(dim=1).argmax())
         first, stop = self.ranges(volume)[plane]
-        probability = self.calibration.calibrated(head, logit)
-        reading = HeadReading(round(probability, 4), (first + stop) // 2)
-        if probability < SEEN:
+        reading = HeadReading(round(self.calibration.calibrated(head, logit), 4), (first + stop) // 2)
+        # What is rounded counts: whoever reads it must not hold for seen what has no box.
+        if reading.probability < SEEN:
             return reading
         millimetres = measures[3] * pixel_mm(shape, spacing, self.image)
         box = self._box(centre, heat.shape, measures, volume)
@@ -108,7 +108,7 @@ class Observer:
             reading,
             slice_index=min(max((box[0] + box[3]) // 2, first), stop - 1),
             box=box,
-            millimetres=round(millimetres, 1),
+            millimetres=round(millimetres, 1) if finding in MEASURED | SIZED else None,
             size=self.sizes.word(finding, millimetres),
             zone=ZONES[above < self.sizes.zone_boundary] if finding in ZONED else "",
         )

@@ -93,7 +93,7 @@ def train(
     # 3.
     progress("looking at new phantoms", 0)
     kept = looked_at("features", FEATURE_SEEDS, plan.feature_phantoms)
-    train_tokenizer(plan.vocabulary, seed, folder / BASE / TOKENIZER_FILE)
+    train_tokenizer(plan.vocabulary, seed, folder / BASE / TOKENIZER_FILE, plan.texts)
     words = Words(folder / BASE / TOKENIZER_FILE)
     progress("learning to speak", 0)
     network = new_llama(plan)

@@ -73,6 +73,8 @@ class Plan:
     feed_forward: int
     rank: int
     """Rank of the LoRA adapters."""
+    texts: int = 12_000
+    """Turns that the tokenizer is made of."""
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain values, for the log and to tell one plan's checkpoints from another's."""
@@ -123,5 +125,6 @@ PRESETS = {
         key_heads=1,
         feed_forward=128,
         rank=4,
+        texts=200,
     ),
 }

@@ -23,6 +23,7 @@ from model.study import ClinicalContext, Unfit, Volume
 from training.judging.cases import blank_images, judge_cases, unseen_cases
 from training.judging.figures import figures
 from training.judging.judged import Judged, judge
+from training.phantoms import SHAPE, SPACING_MM
 
 CASES = 150
 DEMO = Path(__file__).parents[2] / "connectors" / "sandbox" / "studies" / "chest-ct.zip"
@@ -167,7 +168,7 @@ def test_the_demo_study_shows_its_left_effusion(drafter: Any) -> None:
         files = [pydicom.dcmread(io.BytesIO(archive.read(name))) for name in archive.namelist()]
     files.sort(key=lambda file: float(file.ImagePositionPatient[2]))
     voxels = np.stack([f.pixel_array + np.float32(f.RescaleIntercept) for f in files]).astype(np.float32)
-    volume = Volume(voxels, (10.0, 3.6, 3.6), "CT", "2.25.1", "2.25.2")
+    volume = Volume(voxels, SPACING_MM, "CT", "2.25.1", "2.25.2")
     draft = drafter.draft(volume, ClinicalContext("CT CHEST"))
     truth = next(unseen_cases(1)).made.record
     assert judge(0, draft, truth, {}).said.heads == {"pleural effusion, left"}
@@ -177,7 +178,7 @@ def test_the_demo_study_shows_its_left_effusion(drafter: Any) -> None:
 
 def test_a_blank_image_is_refused_with_a_reason(drafter: Any) -> None:
     """A reader is told why there is no draft."""
-    blank = Volume(np.full((32, 96, 96), -1000, dtype=np.float32), (10.0, 3.6, 3.6), "CT", "2.25.1", "2.25.2")
+    blank = Volume(np.full(SHAPE, -1000, dtype=np.float32), SPACING_MM, "CT", "2.25.1", "2.25.2")
     with pytest.raises(Unfit, match="blank"):
         drafter.draft(blank, ClinicalContext("CT CHEST"))
 

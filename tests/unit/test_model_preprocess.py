@@ -10,14 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.preprocess import ImageSettings, check_fit, slab_ranges, tiled_image
+from model.preprocess import (
+    ImageSettings,
+    Window,
+    check_fit,
+    pixel_mm,
+    plane_mm,
+    planes_image,
+    shown_area,
+    slab_ranges,
+)
 from model.study import Unfit, Volume, WeightsError
+from training.phantoms import SHAPE, SPACING_MM
 from training.plan import IMAGE
 
 
 def _volume(
-    shape: tuple[int, int, int] = (32, 96, 96),
-    spacing: tuple[float, float, float] = (10.0, 3.6, 3.6),
+    shape: tuple[int, int, int] = SHAPE,
+    spacing: tuple[float, float, float] = SPACING_MM,
     modality: str = "CT",
     voxels: NDArray[np.float32] | None = None,
 ) -> Volume:
@@ -33,17 +43,16 @@ def test_a_chest_is_fit() -> None:
 
 def test_one_slice_too_few_is_unfit() -> None:
     """At the minimum it passes, one below it does not."""
-    check_fit(_volume((16, 96, 96)), IMAGE)
-    with pytest.raises(Unfit, match="at least 16 slices, found 15"):
-        check_fit(_volume((15, 96, 96)), IMAGE)
+    check_fit(_volume((20, *SHAPE[1:])), IMAGE)
+    with pytest.raises(Unfit, match="at least 20 slices, found 19"):
+        check_fit(_volume((19, *SHAPE[1:])), IMAGE)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_an_extent_just_below_the_minimum_is_unfit(axis: int) -> None:
     """Along each axis the minimum passes, a little less does not."""
-    shape = (32, 96, 96)
-    exact = [10.0, 3.6, 3.6]
-    exact[axis] = IMAGE.minimum_extent_mm[axis] / shape[axis]
+    exact = list(SPACING_MM)
+    exact[axis] = IMAGE.minimum_extent_mm[axis] / SHAPE[axis]
     # A hair above, for the division is not exact.
     check_fit(_volume(spacing=tuple(v * (1 + 1e-12) for v in exact)), IMAGE)  # type: ignore[arg-type]
     exact[axis] *= 0.999
@@ -63,7 +72,7 @@ def test_another_modality_is_unfit(modality: str) -> None:
 def test_one_voxel_that_is_no_number_is_unfit(value: float) -> None:
     """A single one is enough."""
     volume = _volume()
-    volume.voxels[31, 95, 95] = value
+    volume.voxels[-1, -1, -1] = value
     with pytest.raises(Unfit, match="finite"):
         check_fit(volume, IMAGE)
 
@@ -72,18 +81,18 @@ def test_one_voxel_that_is_no_number_is_unfit(value: float) -> None:
 def test_a_blank_image_is_unfit(value: float) -> None:
     """A constant shows nothing."""
     with pytest.raises(Unfit, match="blank"):
-        check_fit(_volume(voxels=np.full((32, 96, 96), value, dtype=np.float32)), IMAGE)
+        check_fit(_volume(voxels=np.full(SHAPE, value, dtype=np.float32)), IMAGE)
 
 
 def test_a_deviation_just_below_the_minimum_is_blank() -> None:
     """Half the voxels up and half down by the minimum pass; by a little less they do not."""
-    signs = np.where(np.indices((32, 96, 96)).sum(axis=0) % 2, 1.0, -1.0)
+    signs = np.where(np.indices(SHAPE).sum(axis=0) % 2, 1.0, -1.0)
     check_fit(_volume(voxels=(signs * 10.001 - 500).astype(np.float32)), IMAGE)
     with pytest.raises(Unfit, match="blank"):
         check_fit(_volume(voxels=(signs * 9.999 - 500).astype(np.float32)), IMAGE)
 
 
-@pytest.mark.parametrize("shape", [(0, 96, 96), (32, 0, 96), (96, 96)])
+@pytest.mark.parametrize("shape", [(0, 112, 112), (40, 0, 112), (112, 112)])
 def test_a_volume_without_three_dimensions_is_unfit(shape: tuple[int, ...]) -> None:
     """An empty or flat array is no volume."""
     with pytest.raises(Unfit, match="expected a volume"):
@@ -99,32 +108,91 @@ def test_every_slice_is_in_exactly_one_slab(slabs: int, more: int) -> None:
     assert all(a < b for a, b in ranges)
 
 
-@pytest.mark.parametrize("shape", [(16, 96, 96), (33, 512, 512), (200, 97, 128), (24, 64, 50)])
-def test_a_constant_stays_a_constant(shape: tuple[int, int, int]) -> None:
-    """Resampling weighs every pixel alike, whatever the matrix."""
-    image = tiled_image(np.full(shape, -850.0, dtype=np.float32), IMAGE)
+FIELDS = [
+    ((20, 112, 112), SPACING_MM),
+    ((33, 512, 512), (7.0, 0.7, 0.7)),
+    ((200, 97, 128), (1.5, 3.0, 3.0)),
+    ((24, 64, 150), (10.0, 4.0, 2.5)),
+]
+
+
+@pytest.mark.parametrize(("shape", "spacing"), FIELDS)
+def test_a_constant_stays_a_constant(
+    shape: tuple[int, int, int], spacing: tuple[float, float, float]
+) -> None:
+    """Resampling weighs every pixel alike, whatever the matrix; what the field does not cover is black."""
+    image = planes_image(np.full(shape, -850.0, dtype=np.float32), spacing, IMAGE)
     assert image.shape == IMAGE.shape
-    np.testing.assert_allclose(image[0], 0.5, atol=1e-5)
-    np.testing.assert_allclose(image[2], 0.0, atol=1e-5)
+    assert image.dtype == np.float32
+    (top, rows), (left, columns) = shown_area(shape, spacing, IMAGE.side)
+    for channel, window in enumerate(IMAGE.windows):
+        shown = np.clip((-850 - window.centre_hu) / window.width_hu + 0.5, 0, 1)
+        plane = image[:, channel]
+        np.testing.assert_allclose(plane[:, top : top + rows, left : left + columns], shown, atol=1e-5)
+        assert not plane[:, :top].any()
+        assert not plane[:, top + rows :].any()
+        assert not plane[:, :, :left].any()
+        assert not plane[:, :, left + columns :].any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "area"),
+    [
+        ((40, 112, 112), (8.0, 3.1, 3.1), ((0, 112), (0, 112))),
+        ((40, 56, 112), (8.0, 3.1, 3.1), ((28, 56), (0, 112))),
+        ((40, 112, 112), (8.0, 3.1, 6.2), ((28, 56), (0, 112))),
+        ((40, 200, 100), (8.0, 2.0, 2.0), ((0, 112), (28, 56))),
+    ],
+)
+def test_proportions_are_true(
+    shape: tuple[int, int, int], spacing: tuple[float, float, float], area: tuple[tuple[int, int], ...]
+) -> None:
+    """The longer side fills the square, the other stands in its middle; one length serves both."""
+    assert shown_area(shape, spacing, IMAGE.side) == area
+    for axis, (_, count) in enumerate(area, start=1):
+        shown = count * pixel_mm(shape, spacing, IMAGE)
+        assert shown == pytest.approx(shape[axis] * spacing[axis], rel=0.01)
+    assert plane_mm(shape, spacing, IMAGE) == 32.0
 
 
 def test_left_stays_left_and_feet_come_first() -> None:
-    """A bright corner of the last slices is found in the last tile, in the same corner."""
-    voxels = np.full((32, 192, 192), -1000.0, dtype=np.float32)
-    voxels[28:, :20, 172:] = 3000.0
-    image = tiled_image(voxels, IMAGE)
-    bright = np.argwhere(image[1] > 0.5)
-    assert bright.min(axis=0).tolist() == [96, 3 * 96 + 86]
-    assert bright.max(axis=0).tolist() == [96 + 9, 3 * 96 + 95]
+    """A bright corner of the last slices is found in the last plane, in the same corner."""
+    voxels = np.full((40, 224, 224), -1000.0, dtype=np.float32)
+    voxels[36:, :20, 204:] = 3000.0
+    bright = np.argwhere(planes_image(voxels, SPACING_MM, IMAGE)[:, 5] > 0.5)
+    assert bright.min(axis=0).tolist() == [9, 0, 102]
+    assert bright.max(axis=0).tolist() == [9, 9, 111]
+
+
+def test_parts_of_a_slab_are_channels_of_their_own() -> None:
+    """Four slices a slab: each of the first four channels shows one of them, the others their mean."""
+    voxels = np.full(SHAPE, -850.0, dtype=np.float32)
+    voxels[6] = -100.0
+    image = planes_image(voxels, SPACING_MM, IMAGE)
+    dark, bright = (-850 + 1350) / 1500, (-100 + 1350) / 1500
+    np.testing.assert_allclose(image[1, :4, 50, 50], [dark, dark, bright, dark], atol=1e-5)
+    mean = (-850 * 3 - 100) / 4
+    assert image[1, 4, 50, 50] == pytest.approx((mean + 1050) / 400, abs=1e-4)
+    assert not (image[[0, *range(2, 10)], :4] > dark + 1e-5).any()
 
 
 def test_the_maximum_keeps_what_the_mean_drowns() -> None:
-    """One bright slice of a slab is whole in the projection and a quarter in the mean."""
-    voxels = np.full((32, 96, 96), -900.0, dtype=np.float32)
+    """One bright voxel of a slab is whole in the projection and a quarter in the mean."""
+    settings = replace(IMAGE, windows=(Window("max", -350.0, 1300.0), Window("mean", -350.0, 1300.0)))
+    voxels = np.full(SHAPE, -900.0, dtype=np.float32)
     voxels[1, 40, 40] = 100.0
-    image = tiled_image(voxels, IMAGE)
-    assert image[1, 40, 40] == pytest.approx(1.0)
-    assert image[3, 40, 40] == pytest.approx((-650 + 1000) / 1300, abs=1e-4)
+    image = planes_image(voxels, SPACING_MM, settings)
+    assert image[0, 0, 40, 40] == pytest.approx((100 + 1000) / 1300, abs=1e-4)
+    assert image[0, 1, 40, 40] == pytest.approx((-650 + 1000) / 1300, abs=1e-4)
+
+
+def test_a_part_is_never_empty() -> None:
+    """Two slices a slab and four parts: every part shows one, the first the one next to the feet."""
+    voxels = np.full((20, 112, 112), -850.0, dtype=np.float32)
+    voxels[1::2] = -100.0
+    shown = planes_image(voxels, (16.0, 3.1, 3.1), IMAGE)[0, :4, 50, 50]
+    dark, bright = (-850 + 1350) / 1500, (-100 + 1350) / 1500
+    np.testing.assert_allclose(shown, [dark, dark, bright, bright], atol=1e-5)
 
 
 def test_settings_survive_their_json() -> None:
@@ -138,11 +206,14 @@ def test_settings_survive_their_json() -> None:
         {"windows": []},
         {"windows": [["median", 0, 1]]},
         {"windows": [["mean", 0, 0]]},
-        {"tile": 0},
-        {"minimum_slices": 7},
+        {"windows": [["part 3 of 2", 0, 1]]},
+        {"windows": [["part 0 of 2", 0, 1]]},
+        {"side": 0},
+        {"planes": 0},
+        {"minimum_slices": 9},
         {"minimum_extent_mm": [1, 2]},
         {"modalities": None},
-        {"tile_rows": "two"},
+        {"planes": "ten"},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(change: dict[str, object]) -> None:
@@ -151,8 +222,8 @@ def test_settings_that_make_no_sense_are_refused(change: dict[str, object]) -> N
         ImageSettings.from_json({**IMAGE.to_json(), **change})
 
 
-def test_as_many_slices_as_slabs_is_the_least_minimum() -> None:
-    """Eight slabs need eight slices."""
-    assert ImageSettings.from_json({**IMAGE.to_json(), "minimum_slices": 8}) == replace(
-        IMAGE, minimum_slices=8
+def test_as_many_slices_as_planes_is_the_least_minimum() -> None:
+    """Ten planes need ten slices."""
+    assert ImageSettings.from_json({**IMAGE.to_json(), "minimum_slices": 10}) == replace(
+        IMAGE, minimum_slices=10
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,21 +14,29 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from training.conversation import Turn, language_loss
 
 from model.facts import HEADS
-from model.language.words import Words
 from model.load import SCRIPTED_WEIGHTS, load_drafter
+from model.preprocess import pixel_mm
 from model.vision.seen import Seen
 from training.checkpoint import Checkpoint, load_tensors, save_tensors
 from training.cli import PRESET_NAMES, evaluate, train
-from training.dataset import epochs
+from training.dataset import Examples, Phantoms, epochs
+from training.facts import SMALL_MM, SMALLEST_MM
 from training.losslog import LossLog
-from training.plan import FEATURE_SEEDS, PRESETS, TEST_SEEDS, TRAIN_SEEDS
+from training.package import ADAPTED
+from training.phantoms import SHAPE, SPACING_MM
+from training.plan import (
+    CALIBRATION_SEEDS,
+    FEATURE_SEEDS,
+    IMAGE,
+    PRESETS,
+    SMALL_SEEDS,
+    TEST_SEEDS,
+    TRAIN_SEEDS,
+)
 from training.schedule import rate
 from training.see import head_weights, vision_loss
-from training.speak import new_llama
-from training.tokenizer import END, END_ID, START, START_ID, train_tokenizer
 
 
 def _fit(path: Path, stop: int | None, steps: int = 8) -> nn.Module:
@@ -103,8 +111,14 @@ def test_the_learning_rate_rises_and_falls() -> None:
 def test_seeds_of_training_and_test_do_not_meet() -> None:
     """The largest preset stays below the next range."""
     for plan in PRESETS.values():
-        assert TRAIN_SEEDS + plan.train_phantoms <= FEATURE_SEEDS
-        assert FEATURE_SEEDS + plan.feature_phantoms <= TEST_SEEDS
+        ranges = [
+            (TRAIN_SEEDS, plan.see.steps * plan.see.batch),
+            (SMALL_SEEDS, plan.see_small.steps * plan.see_small.batch),
+            (FEATURE_SEEDS, plan.feature_phantoms),
+            (CALIBRATION_SEEDS, plan.calibration_phantoms),
+            (TEST_SEEDS, 1),
+        ]
+        assert all(first + count <= after for (first, count), (after, _) in pairwise(ranges))
     assert tuple(PRESETS) == PRESET_NAMES
 
 
@@ -117,82 +131,66 @@ def test_widths_of_every_preset_are_multiples_of_64() -> None:
         assert plan.query_heads % plan.key_heads == 0
 
 
-def _seen(logit: float) -> Seen:
+def _seen(logit: float, sizes: float = 0.0) -> Seen:
     heads = len(HEADS)
-    maps = torch.full((1, heads, 4, 4), logit)
-    return Seen(maps, torch.full((1, heads), logit), *[torch.zeros(1)] * 4)
+    rest = torch.zeros(1, heads, 1)
+    return Seen(
+        torch.full((1, heads, 2, 4, 4), logit),
+        torch.full((1, heads), logit),
+        *(rest, rest, rest[..., 0], rest),
+        torch.full((1, heads, 4), sizes),
+    )
+
+
+def _truth(*heads: str, sizes: float = 0.0) -> Examples:
+    maps = torch.zeros(1, len(HEADS), 2, 4, 4)
+    for head in heads:
+        maps[0, HEADS.index(head), 0, 0, 0] = 1
+    return Examples(torch.zeros(1, 2, 1, 32, 32), maps, torch.full((1, len(HEADS), 4), sizes))
+
+
+def _cost(seen: Seen, truth: Examples, classify: bool = True) -> float:
+    return vision_loss(seen, truth, head_weights(HEADS), classify)[0].item()
 
 
 def test_the_vision_loss_falls_when_a_finding_is_seen() -> None:
     """Saying no everywhere costs more once something is there; a nodule costs more than the others."""
-    weights, nothing = head_weights(HEADS), torch.zeros(1, len(HEADS), 4, 4)
-    costs = {}
-    for head in ("pulmonary nodule, left", "emphysema"):
-        maps = nothing.clone()
-        maps[0, HEADS.index(head), 0, 0] = 1
-        costs[head] = vision_loss(_seen(-5.0), maps, weights)[0].item()
-    clear = vision_loss(_seen(-5.0), nothing, weights)[0].item()
-    assert clear < costs["emphysema"] < costs["pulmonary nodule, left"]
+    nodule, other = (_cost(_seen(-5.0), _truth(head)) for head in ("pulmonary nodule, left", "emphysema"))
+    assert _cost(_seen(-5.0), _truth()) < other < nodule
+    right = _seen(-5.0)
+    right.maps[0, HEADS.index("emphysema"), 0, 0, 0] = 5.0
+    right.logits[0, HEADS.index("emphysema")] = 5.0
+    assert _cost(right, _truth("emphysema")) < other
 
 
-@pytest.fixture(scope="module")
-def words(tmp_path_factory: pytest.TempPathFactory) -> Words:
-    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
-    train_tokenizer(512, 1, path, texts=100)
-    return Words(path)
+def test_a_size_is_learned_of_what_is_there_alone() -> None:
+    """A wrong size of nothing costs nothing; of a finding it does, the more the more it is off."""
+    assert _cost(_seen(-5.0, sizes=3.0), _truth()) == _cost(_seen(-5.0), _truth())
+    costs = [_cost(_seen(-5.0, sizes=off), _truth("emphysema")) for off in (0.0, 0.5, 1.0)]
+    assert costs == sorted(costs)
+    assert costs[0] < costs[1] < costs[2]
 
 
-def test_the_small_tokenizer_holds_any_text(words: Words) -> None:
-    """Bytes are tokens: nothing is unknown, and its special tokens have their places."""
-    text = "Größe 3 cm ‹‹ 肺 \t end"
-    assert words.decode(words.encode(text)) == text
-    assert (words.tokenizer.token_to_id(START), words.tokenizer.token_to_id(END)) == (START_ID, END_ID)
+def test_probabilities_wait_for_the_maps() -> None:
+    """At first a wrong probability costs nothing: from a map that shows nothing it cannot be learned."""
+    sure, unsure = _seen(-5.0), _seen(-5.0)
+    sure.logits[:] = 9.0
+    assert _cost(sure, _truth(), classify=False) == _cost(unsure, _truth(), classify=False)
+    assert _cost(sure, _truth()) > _cost(unsure, _truth())
 
 
-def test_only_the_answer_is_learned(words: Words) -> None:
-    """The loss of a case is the mean over its answer's tokens, whatever the prompt or the padding."""
-    torch.manual_seed(0)
-    network = new_llama(PRESETS["tiny"]).eval()
-    prefix = torch.randn(2, 3, 64)
-    short, long = Turn([5, 6], [7, END_ID], blind=False), Turn([5] * 9, [8, 9, 10, END_ID], blind=False)
-    with torch.no_grad():
-        together = language_loss(network, START_ID, prefix, [short, long]).item()
-        alone = [
-            language_loss(network, START_ID, prefix[i : i + 1], [t]).item()
-            for i, t in enumerate((short, long))
-        ]
-    assert together == pytest.approx((alone[0] * 2 + alone[1] * 4) / 6, abs=1e-4)
-
-
-def test_each_answer_token_is_learned_from_what_stands_before_it() -> None:
-    """The loss is that of reading start, prefix and prompt and then saying the answer, token by token."""
-    torch.manual_seed(0)
-    network: Any = new_llama(PRESETS["tiny"]).eval()
-    prefix, turn = torch.randn(1, 3, 64), Turn([5, 6], [7, 8, END_ID], blind=False)
-    table = network.get_input_embeddings()
-    with torch.no_grad():
-        read, cost = (
-            torch.cat([table(torch.tensor([[START_ID]])), prefix, table(torch.tensor([[5, 6]]))], 1),
-            0.0,
-        )
-        for token in turn.answer:
-            cost -= network(inputs_embeds=read).logits[0, -1].log_softmax(0)[token].item()
-            read = torch.cat([read, table(torch.tensor([[token]]))], dim=1)
-        loss = language_loss(network, START_ID, prefix, [turn]).item()
-    assert loss == pytest.approx(cost / 3, abs=1e-4)
-
-
-def test_a_blind_case_sees_no_image(words: Words) -> None:
-    """Its loss does not depend on the prefix; that of a seeing case does."""
-    torch.manual_seed(0)
-    network = new_llama(PRESETS["tiny"]).eval()
-    with torch.no_grad():
-        for blind in (True, False):
-            turn = Turn([5, 6], [7, END_ID], blind)
-            losses = {
-                language_loss(network, START_ID, torch.randn(1, 3, 64) * 9, [turn]).item() for _ in range(2)
-            }
-            assert (len(losses) == 1) is blind
+def test_every_second_chest_of_the_last_look_has_a_small_nodule() -> None:
+    """The others are as they were drawn; a seed gives the same chest in either set."""
+    drawn, small = (Phantoms(70, 4, IMAGE, HEADS, small_nodules=some) for some in (False, True))
+    for index in range(4):
+        same = all(torch.equal(*pair) for pair in zip(drawn[index], small[index], strict=True))
+        assert same is (index % 2 == 0)
+    for index in (1, 3):
+        maps, measures = small[index][1:]
+        heads = [i for i, head in enumerate(HEADS) if head.startswith("pulmonary nodule") and maps[i].any()]
+        (head,) = heads
+        millimetres = measures[head, 3].exp().item() * pixel_mm(SHAPE, SPACING_MM, IMAGE)
+        assert SMALLEST_MM - 0.1 <= millimetres <= SMALL_MM + 0.1
 
 
 def test_losses_are_drawn(tmp_path: Path) -> None:
@@ -217,14 +215,18 @@ def test_commands_load_without_torch() -> None:
 def test_one_command_trains_a_folder_and_another_judges_it(tmp_path: Path) -> None:
     """The tiny preset walks through every phase, and the same command again reads all of it back."""
     runner = CliRunner()
-    arguments = ["--preset", "tiny", "--out", str(tmp_path), "--seed", "3", "--json"]
+    arguments = ["--preset", "tiny", "--out", str(tmp_path), "--seed", "3", "--workers", "0", "--json"]
     first = runner.invoke(train, arguments)
     assert first.exit_code == 0, first.output
     folder = Path(json.loads(first.stdout)["model"])
     lines = [json.loads(line) for line in (tmp_path / "losses.jsonl").read_text().splitlines()]
-    assert list(dict.fromkeys(line["phase"] for line in lines)) == ["see", "speak", "join", "adapt"]
-    assert (tmp_path / "losses.svg").read_text().count("<polyline") == 4
-    sha256 = load_drafter(folder).card.weights_sha256
+    adapted = [f"adapt {task} {language}" for task, language in ADAPTED]
+    phases = ["see", "see small", "speak", *adapted]
+    assert list(dict.fromkeys(line["phase"] for line in lines)) == phases
+    assert (tmp_path / "losses.svg").read_text().count("<polyline") == len(phases)
+    drafter = load_drafter(folder)
+    sha256 = drafter.card.weights_sha256
+    assert json.loads((folder / "drafter.json").read_text())["trained"]["seed"] == 3
 
     again = runner.invoke(train, arguments)
     assert again.exit_code == 0, again.output

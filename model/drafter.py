@@ -267,7 +267,9 @@ class VisionLanguageDrafter:
         else:
             sentences = finding_sentences(answer.text, language)
         if not sentences:
-            raise Unfit("Expected a whole sentence, all that was written was cut off: write it without a draft.")
+            raise Unfit(
+                "Expected a whole sentence, all that was written was cut off: write it without a draft."
+            )
         return Draft(
             rest_on_dictation(sentences, text, context, language),
             self.card,

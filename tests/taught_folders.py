@@ -77,9 +77,7 @@ def taught_folder(folder: Path, plan: Plan = TINY, languages: tuple[str, ...] = 
         optimiser.step()
     random_folder(folder, network, plan=plan)
     for tensors in folder.glob("adapters/*/adapter_model.safetensors"):
-        quiet = {
-            name: one * 0 if "lora_B" in name else one for name, one in load_file(str(tensors)).items()
-        }
+        quiet = {name: one * 0 if "lora_B" in name else one for name, one in load_file(str(tensors)).items()}
         save_file(quiet, str(tensors), metadata={"format": "pt"})
     rewrite_manifest(folder)
     return folder

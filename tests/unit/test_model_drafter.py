@@ -204,7 +204,11 @@ def test_an_order_cannot_say_what_the_image_shows(
 
 def test_an_empty_order_gives_a_whole_draft(drafts: list[Draft]) -> None:
     """What it did not say is told as such, and the image is read all the same."""
-    assert [body for _, body in drafts[1].sections[:3]] == ["Not stated.", "Not stated.", "No prior available."]
+    assert [body for _, body in drafts[1].sections[:3]] == [
+        "Not stated.",
+        "Not stated.",
+        "No prior available.",
+    ]
 
 
 def test_a_hundred_kilobytes_of_history_change_neither_time_nor_findings(
@@ -246,9 +250,7 @@ def test_what_cannot_be_read_gives_no_draft(
         assert "Ada" not in str(raised.value)
 
 
-def test_a_volume_without_a_context_is_refused(
-    drafter: VisionLanguageDrafter, volumes: list[Volume]
-) -> None:
+def test_a_volume_without_a_context_is_refused(drafter: VisionLanguageDrafter, volumes: list[Volume]) -> None:
     """Volumes and contexts come in pairs; nothing in, nothing out."""
     with pytest.raises(ValueError, match="context for each volume"):
         drafter.draft_many(volumes, CONTEXTS[:2])
@@ -323,9 +325,7 @@ def test_a_conclusion_is_an_impression_that_rests_on_the_findings(drafter: Visio
 
 def test_a_conclusion_that_contradicts_what_was_dictated_is_marked(drafter: VisionLanguageDrafter) -> None:
     """These weights know one answer by heart: given of other findings, every word of it is in doubt."""
-    told_by_heart = drafter.conclude(
-        DICTATED["en"].replace("left", "right"), ClinicalContext(language="en")
-    )
+    told_by_heart = drafter.conclude(DICTATED["en"].replace("left", "right"), ClinicalContext(language="en"))
     assert [one.guarded for one in told_by_heart.sentences if "left" in one.text] == ["marked"]
     assert "[uncertain]" in told_by_heart.text
 
@@ -355,10 +355,16 @@ def test_a_template_is_filled_with_what_the_report_says(drafter: VisionLanguageD
 
 
 @pytest.mark.parametrize("words", ["", " \n", "x" * 8001])
-def test_words_from_which_nothing_can_be_drawn_are_refused(drafter: VisionLanguageDrafter, words: str) -> None:
+def test_words_from_which_nothing_can_be_drawn_are_refused(
+    drafter: VisionLanguageDrafter, words: str
+) -> None:
     """Empty or too long, for all three tasks that read them: Unfit."""
     template = read_templates(SHIPPED_TEMPLATES)["prelim.chest-ct.en"]
-    for ask in (drafter.conclude, drafter.detail, lambda text, context: drafter.fill(template, text, context)):
+    for ask in (
+        drafter.conclude,
+        drafter.detail,
+        lambda text, context: drafter.fill(template, text, context),
+    ):
         with pytest.raises(Unfit, match="dictated words"):
             ask(words, ClinicalContext())
 

@@ -67,7 +67,7 @@ def observer(sizes: SizeSettings = SIZES, heads: Mapping[str, tuple[float, float
 
 def read(
     head: str,
-    hand: Hand = Hand(),  # noqa: B008 - frozen
+    hand: Hand = Hand(),
     shape: tuple[int, int, int] = CHEST[0],
     spacing: tuple[float, float, float] = CHEST[1],
     sizes: SizeSettings = SIZES,

@@ -35,7 +35,10 @@ ANSWER = (
 
 
 @given(
-    st.text(max_size=80), st.text(max_size=80), st.text(max_size=80), st.text(max_size=80),
+    st.text(max_size=80),
+    st.text(max_size=80),
+    st.text(max_size=80),
+    st.text(max_size=80),
     st.sampled_from(LANGUAGES),
 )
 def test_what_is_given_has_its_three_sections_whatever_it_is(

@@ -48,7 +48,9 @@ def looks(tower: VisionTower) -> Iterator[list[int]]:
 
 
 @pytest.fixture(scope="module")
-def first(tower: VisionTower, fusion: FusionModule, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Features]:
+def first(
+    tower: VisionTower, fusion: FusionModule, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Features]:
     path = tmp_path_factory.mktemp("kept") / "features.safetensors"
     return path, keep(path, tower, fusion)
 
@@ -60,9 +62,7 @@ def keep(
     identity: dict[str, object] | None = None,
     seeds: range = SEEDS,
 ) -> Features:
-    return kept_features(
-        path, identity or IDENTITY, tower, fusion.features, seeds, IMAGE, HEADS, workers=0
-    )
+    return kept_features(path, identity or IDENTITY, tower, fusion.features, seeds, IMAGE, HEADS, workers=0)
 
 
 def same(one: Features, other: Features) -> bool:
@@ -78,9 +78,9 @@ def same(one: Features, other: Features) -> bool:
 def test_one_row_is_kept_of_each_seed(first: tuple[Path, Features]) -> None:
     """However many a batch holds; features in half precision, read out in full."""
     kept = first[1]
-    assert {len(one) for one in (*kept.tensors, kept.logits, kept.measures, kept.truth, kept.true_measures)} == {
-        len(SEEDS)
-    }
+    assert {
+        len(one) for one in (*kept.tensors, kept.logits, kept.measures, kept.truth, kept.true_measures)
+    } == {len(SEEDS)}
     assert {one.dtype for one in kept.tensors} == {torch.float16}
     rows = kept.rows([3, 1])
     assert {one.dtype for one in rows} == {torch.float32}
@@ -94,7 +94,9 @@ def test_truth_and_records_are_those_of_the_seeds(first: tuple[Path, Features]) 
     for row, seed in enumerate(SEEDS):
         made = phantom(seed)
         assert kept.records[row] == made.record
-        assert {head for head, there in zip(HEADS, kept.truth[row].tolist(), strict=True) if there} == set(made.masks)
+        assert {head for head, there in zip(HEADS, kept.truth[row].tolist(), strict=True) if there} == set(
+            made.masks
+        )
         for head, millimetres in made.millimetres.items():
             said = np.exp(kept.true_measures[row, HEADS.index(head), 3].item()) * pixel
             assert said == pytest.approx(millimetres, rel=1e-4)
@@ -110,7 +112,8 @@ def test_kept_features_are_read_back_and_not_made_again(
 
 
 @pytest.mark.parametrize(
-    ("identity", "seeds"), [({"phase": "see", "seed": 2}, SEEDS), (None, range(70, 74)), (None, range(71, 76))]
+    ("identity", "seeds"),
+    [({"phase": "see", "seed": 2}, SEEDS), (None, range(70, 74)), (None, range(71, 76))],
 )
 def test_another_identity_or_other_seeds_are_looked_at_anew(
     first: tuple[Path, Features],

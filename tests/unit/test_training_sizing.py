@@ -48,7 +48,9 @@ def test_a_limit_that_cannot_part_them_errs_least() -> None:
 def test_each_finding_has_limits_of_its_own_and_both_sides_count() -> None:
     """Only the depth of the head that is named is looked at."""
     records = [
-        FactRecord((Fact(EFFUSION, ("right", "left"), size="small"), Fact("pneumothorax", ("left",), "large"))),
+        FactRecord(
+            (Fact(EFFUSION, ("right", "left"), size="small"), Fact("pneumothorax", ("left",), "large"))
+        ),
         FactRecord((Fact(EFFUSION, ("right",), size="moderate"),)),
     ]
     depths = np.zeros((2, len(HEADS)))

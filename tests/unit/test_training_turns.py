@@ -137,7 +137,9 @@ def test_what_stands_in_the_prompt_or_the_padding_is_not_learned(
     ids = torch.tensor([asked.prompt])
     with torch.no_grad():
         logits = fused_logits(network, [], START_ID, fuse([0]), ids)
-    assert loss(network, fuse, [asked]) == pytest.approx(-logits[0, -1].log_softmax(0)[END_ID].item(), rel=1e-4)
+    assert loss(network, fuse, [asked]) == pytest.approx(
+        -logits[0, -1].log_softmax(0)[END_ID].item(), rel=1e-4
+    )
 
 
 def test_only_rows_with_an_image_are_asked_for_one(
@@ -233,7 +235,10 @@ def test_the_tokenizer_holds_any_text_and_is_made_again_the_same(words: Words, t
     """Bytes are tokens: nothing is unknown, its special tokens have their places, a seed gives one file."""
     text = "Größe 3 cm ‹‹ 肺 소견 ș \t end"
     assert words.decode(words.encode(text)) == text
-    assert (words.tokenizer.token_to_id("<|begin_of_text|>"), words.tokenizer.token_to_id("<|end_of_text|>")) == (
+    assert (
+        words.tokenizer.token_to_id("<|begin_of_text|>"),
+        words.tokenizer.token_to_id("<|end_of_text|>"),
+    ) == (
         START_ID,
         END_ID,
     )

@@ -13,6 +13,7 @@ from model.facts import BY_NAME, SIDES
 from model.sections import FINDINGS, IMPRESSION
 from model.statements import Statement, statements_of
 from model.study import Evidence, Sentence
+from model.wording import LANGUAGES
 
 BILATERAL = "bilateral"
 
@@ -29,17 +30,21 @@ class Claim:
     """Between 0 and 1, of the finding, as its head gave it; the lesser of two sides. None without a head."""
 
 
-def claims_of(sentences: Iterable[Sentence]) -> tuple[Claim, ...]:
+def claims_of(sentences: Iterable[Sentence], language: str = "en") -> tuple[Claim, ...]:
     """What the Findings and the Impression claim, each finding and side once, in the order of the text.
 
     A finding that any sentence says is there is not denied by another one ("No right effusion. Small left
     effusion."). A side is never added up from two sentences: left in one and right in another are two
     claims. A sentence that denies everything at once ("No acute abnormality.") denies nothing in particular.
+    language: of the sentences. In one that model.wording does not know nothing is claimed: read in another,
+    "Kein Pneumothorax" would state one.
     """
+    if language not in LANGUAGES:
+        return ()
     rests: dict[tuple[str, bool, str], list[Evidence]] = {}
     for sentence in sentences:
         if sentence.section in (FINDINGS, IMPRESSION):
-            for statement in _particular(statements_of(sentence.text)):
+            for statement in _particular(statements_of(sentence.text, language)):
                 key = (statement.finding, statement.present, _side(statement))
                 rests.setdefault(key, []).extend(
                     one for one in sentence.evidence if one.finding == statement.finding

@@ -28,6 +28,8 @@ MAXIMUM_EXTENT_MM = 2500.0
 """No scan is longer than a body."""
 AIR_AT_MOST_HU = -300.0
 """The lowest value of a CT is at most this: air is -1000, and noise and partial volume raise it by less."""
+LEAST_TISSUE = 0.05
+"""Share of the voxels that a body fills at least: an image of less shows the table, or air alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +180,12 @@ def check_fit(volume: Volume, settings: ImageSettings) -> None:
         )
     # 6.
     if volume.modality == "CT":
-        _check_hounsfield(float(volume.voxels.min()), float(volume.voxels.max()))
+        _check_hounsfield(volume.voxels)
 
 
-def _check_hounsfield(lowest: float, highest: float) -> None:
-    """Raise Unfit when these cannot be the extremes of a CT in Hounsfield units."""
+def _check_hounsfield(voxels: FloatArray) -> None:
+    """Raise Unfit when these cannot be Hounsfield units of a CT that shows a body."""
+    lowest, highest = float(voxels.min()), float(voxels.max())
     if lowest >= 0 and highest <= 255:
         raise Unfit(
             f"expected Hounsfield units, found values from {lowest:.0f} to {highest:.0f} as in an 8-bit "
@@ -192,6 +195,12 @@ def _check_hounsfield(lowest: float, highest: float) -> None:
         raise Unfit(
             f"expected Hounsfield units with air below {AIR_AT_MOST_HU:.0f}, the lowest value is "
             f"{lowest:.0f}: check the rescale slope and intercept of the series"
+        )
+    tissue = float(np.mean(voxels > AIR_AT_MOST_HU))
+    if tissue < LEAST_TISSUE:
+        raise Unfit(
+            f"expected a body in at least {LEAST_TISSUE:.0%} of the image, found {tissue:.1%} that is no "
+            "air: the image shows no body"
         )
 
 

@@ -85,7 +85,7 @@ PROMPT_WORDS: Mapping[str, PromptWords] = {
             STRUCTURE: "Completează câmpul din raport.",
             FACTS: "Enumeră ce arată imaginile.",
         },
-        titles={FINDINGS: "Descriere", IMPRESSION: "Concluzii", REPORT: "Raport", FACTS: "Date"},
+        titles={FINDINGS: "Rezultat", IMPRESSION: "Concluzii", REPORT: "Raport", FACTS: "Date"},
         procedure="Procedură",
         question="Întrebare",
         history="Istoric",

@@ -7,11 +7,12 @@ general reader of reports.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from model.facts import BY_NAME, LEFT, RIGHT
+from model.facts import BY_NAME, LEFT, RIGHT, SIZED, ZONED
 from model.wording import BOTH, Reading, wording
 
 
@@ -24,14 +25,19 @@ class Statement:
     sides: tuple[str, ...] = ()
     """right, left, both in that order, or empty when no side is said."""
     size: str = ""
+    """small, moderate or large, of the findings in SIZED: of others a report gives no such size."""
     zone: str = ""
+    """upper or lower, of the findings in ZONED."""
     millimetres: float | None = None
 
 
-_MILLIMETRES = re.compile(
-    r"(?<![\d.,])(\d{1,4}(?:[.,]\d{1,2})?)\s*-?\s*(mm|cm|millimet(?:er|re)s?|밀리미터|센티미터)"
+_NUMBER = r"\d{1,4}(?:[.,]\d{1,2})?"
+_LENGTH = re.compile(
+    rf"(?<![\d.,])(?P<numbers>{_NUMBER}(?:\s*(?:mm|cm)?\s*[x×]\s*{_NUMBER}){{0,2}})\s*-?\s*"
+    r"(?P<unit>mm|mil+imet\w+|밀리(?:미터)?|cm|[cz]entimet\w+|센티(?:미터)?)(?![a-z])"
 )
-_CENTIMETRES = ("cm", "센티미터")
+_CENTIMETRES = ("c", "z", "센")
+_COMMA = re.compile(r",(?!\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +47,13 @@ class _Patterns:
     findings: tuple[tuple[re.Pattern[str], str], ...]
     denials: re.Pattern[str]
     denies_before: bool
+    denied_after: re.Pattern[str]
     qualifiers: tuple[tuple[str, str, re.Pattern[str]], ...]
     """(kind, value, pattern): side right, size small, ..."""
     normal: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...]
     clause: re.Pattern[str]
     prior: re.Pattern[str]
+    no_prior: re.Pattern[str]
 
 
 @cache
@@ -60,10 +68,12 @@ def _patterns(language: str) -> _Patterns:
         ),
         denials=re.compile(reading.denials),
         denies_before=reading.denies_before,
+        denied_after=re.compile(reading.denied_after),
         qualifiers=_qualifiers(reading),
         normal=tuple((re.compile(pattern), findings) for pattern, findings in reading.normal),
         clause=re.compile(reading.clause),
         prior=re.compile(reading.prior),
+        no_prior=re.compile(reading.no_prior),
     )
 
 
@@ -98,7 +108,7 @@ def statements_of(sentence: str, language: str = "en") -> tuple[Statement, ...]:
     """
     patterns = _patterns(language)
     found: list[Statement] = []
-    for clause in patterns.clause.split(sentence.lower()):
+    for clause in patterns.clause.split(_plain(sentence)):
         if not clause:
             continue
         for phrase, findings in patterns.normal:
@@ -108,23 +118,34 @@ def statements_of(sentence: str, language: str = "en") -> tuple[Statement, ...]:
         words = _words_in(clause, patterns) if named else []
         spans = [span for span, _ in named]
         for span, name in named:
-            if _denied(clause, span, patterns):
+            own = [word for word in words if _nearest(spans, word.span) == span]
+            if _denied(clause, span, bool(own), patterns):
                 found.append(Statement(name, present=False))
                 continue
-            own = [word for word in words if _nearest(spans, word.span) == span]
             sides = _sides(own) if BY_NAME[name].lateral else ()
-            found.append(Statement(name, True, sides, _one(own, "size"), _one(own, "zone"), _length(own)))
+            size = _one(own, "size") if name in SIZED else ""
+            zone = _one(own, "zone") if name in ZONED else ""
+            found.append(Statement(name, True, sides, size, zone, _length(own)))
     return tuple(dict.fromkeys(found))
 
 
 def speaks_of_prior(sentence: str, language: str = "en") -> bool:
-    """Whether a sentence speaks of an earlier examination, or of what has changed since."""
-    return _patterns(language).prior.search(sentence.lower()) is not None
+    """Whether a sentence speaks of an earlier examination, or of what has changed since.
+
+    That there is none, it may say.
+    """
+    patterns = _patterns(language)
+    return patterns.prior.search(patterns.no_prior.sub(" ", _plain(sentence))) is not None
 
 
 def measurements_of(sentence: str) -> tuple[float, ...]:
-    """Every length that a sentence gives, in millimetres."""
-    return tuple(_millimetres(match) for match in _MILLIMETRES.finditer(sentence.lower()))
+    """Every length that a sentence gives, in millimetres: 12 mm, 12-mm, 1.2 cm, 1,2 cm, 12 x 9 mm."""
+    return tuple(length for match in _LENGTH.finditer(_plain(sentence)) for length in _millimetres(match))
+
+
+def _plain(sentence: str) -> str:
+    """Lower case, each letter in one piece: accents and units can be typed as one character or as two."""
+    return unicodedata.normalize("NFKC", sentence).lower()
 
 
 def _findings_in(clause: str, patterns: _Patterns) -> list[tuple[tuple[int, int], str]]:
@@ -143,14 +164,21 @@ def _words_in(clause: str, patterns: _Patterns) -> list[_Word]:
         for kind, value, pattern in patterns.qualifiers
         for match in pattern.finditer(clause)
     ]
-    lengths = [_Word("mm", str(_millimetres(m)), m.span()) for m in _MILLIMETRES.finditer(clause)]
+    # Of two diameters the larger one is the size.
+    lengths = [_Word("mm", str(max(_millimetres(m))), m.span()) for m in _LENGTH.finditer(clause)]
     return words + lengths
 
 
-def _denied(clause: str, span: tuple[int, int], patterns: _Patterns) -> bool:
-    if patterns.denies_before:
-        return patterns.denials.search(clause, 0, span[0]) is not None
-    return patterns.denials.search(clause, span[1]) is not None
+def _denied(clause: str, span: tuple[int, int], told: bool, patterns: _Patterns) -> bool:
+    """Whether a denial reaches a finding. told: the finding has a side, a size, a zone or a length."""
+    if patterns.denies_before and patterns.denials.search(clause, 0, span[0]):
+        return True
+    after = patterns.denied_after if patterns.denies_before else patterns.denials
+    denial = after.search(clause, span[1])
+    if denial is None:
+        return False
+    # In "small left effusion, pneumothorax not seen" what is described so is there.
+    return not (told and _COMMA.search(clause, span[1], denial.start()))
 
 
 def _nearest(findings: list[tuple[int, int]], span: tuple[int, int]) -> tuple[int, int]:
@@ -172,6 +200,6 @@ def _length(words: list[_Word]) -> float | None:
     return float(value) if value else None
 
 
-def _millimetres(match: re.Match[str]) -> float:
-    number = float(match[1].replace(",", "."))
-    return number * 10 if match[2] in _CENTIMETRES else number
+def _millimetres(match: re.Match[str]) -> list[float]:
+    factor = 10 if match["unit"].startswith(_CENTIMETRES) else 1
+    return [round(float(one.replace(",", ".")) * factor, 2) for one in re.findall(_NUMBER, match["numbers"])]

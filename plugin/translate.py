@@ -228,7 +228,7 @@ def draft_report(case: Case, row: DraftRecord) -> DraftReport:
 def draft_findings(row: DraftRecord) -> tuple[DraftFinding, ...]:
     """What the sentences of a stored draft say is there or is not, in codes where the model has them."""
     found = []
-    for claim in claims_of(_stored_sentence(kept) for kept in row.sentences):
+    for claim in claims_of((_stored_sentence(kept) for kept in row.sentences), row.language):
         code, name = terminology.FINDINGS.get(claim.finding, ("", ""))
         site, place = terminology.body_site(claim.finding, claim.side)
         found.append(

@@ -41,6 +41,7 @@ from training.progress import Progress, silent
 from training.see import head_weights, see, see_small
 from training.sizing import size_settings
 from training.speak import llama_config, new_llama, speak
+from training.starting import start_from_checkpoints
 from training.tokenizer import train_tokenizer
 
 SURE_SHARE = 0.97
@@ -143,6 +144,7 @@ def train_tower(
     """The vision half, trained or read back from its checkpoint."""
     torch.manual_seed(seed)
     tower = VisionTower(plan.vision, IMAGE.shape)
+    start_from_checkpoints(tower, plan.vision)
     heads, weights = plan.vision.heads, head_weights(plan.vision.heads)
     first = Checkpoint(state / "see.safetensors", _see_identity(plan, seed))
     phantoms = Phantoms(TRAIN_SEEDS, plan.see.steps * plan.see.batch, IMAGE, heads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,12 @@ def save_manifest(
     sizes: SizeSettings,
     language: LanguageSettings | None = None,
 ) -> None:
-    """Write drafter.json: everything that serving needs to know, and the hash of every file."""
+    """Write drafter.json: everything that serving needs to know, and the hash of every file.
+
+    Of a checkpoint that an encoder started from only the file's name is told.
+    """
+    encoders = [replace(one, checkpoint=Path(one.checkpoint).name) for one in plan.vision.encoders]
+    vision = replace(plan.vision, encoders=tuple(encoders))
     document: Mapping[str, Any] = {
         "architecture": "vision-language",
         "name": "prelim-phantom-chest-ct",
@@ -99,7 +105,7 @@ def save_manifest(
         "tasks": list(TASKS),
         "trained": {"preset": plan.name, "seed": seed, "data": "synthetic chest phantoms"},
         "image": IMAGE.to_json(),
-        "vision": plan.vision.to_json(),
+        "vision": vision.to_json(),
         "fusion": fusion.to_json(),
         "language": (language or language_settings()).to_json(),
         "calibration": calibration.to_json(),

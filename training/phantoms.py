@@ -35,6 +35,10 @@ _SHARED = 0.5
 """Of its voxels a finding must show this share, or it is not to be seen."""
 _COVERED = 0.3
 """A voxel belongs to a nodule that fills this share of it."""
+_IN_LUNG = 0.9
+"""A nodule of which less than this share would lie in the lung is drawn elsewhere."""
+_PLACES = 20
+"""So often a place is drawn for it."""
 _FINER = 4
 """A nodule's share of a voxel is summed over so many layers of it."""
 _SIGN = {RIGHT: -1.0, LEFT: 1.0}
@@ -252,7 +256,30 @@ class _Chest:
         return mask
 
     def _nodule(self, side: str, fact: Fact) -> Mask:
-        """A ball that fills its outer voxels in part, so that its diameter shows more finely than they do."""
+        """A ball that fills its outer voxels in part, so that its diameter shows more finely than they do.
+
+        It lies in the lung: of several places that are drawn the first counts where nearly all of it does,
+        else the one where most of it does.
+        """
+        best: tuple[float, tuple[slice, ...], FloatArray] | None = None
+        for _ in range(_PLACES):
+            window, share = self._ball_share(side, fact)
+            inside = share * self.lungs[side][window]
+            seen = float(inside.sum() / share.sum())
+            if best is None or seen > best[0]:
+                best = seen, window, inside
+            if seen >= _IN_LUNG:
+                break
+        assert best is not None
+        _, window, share = best
+        hu = self.hu[window]
+        hu += share * (NODULE_HU - hu)
+        mask = np.zeros(SHAPE, dtype=np.bool_)
+        mask[window] = share >= min(_COVERED, float(share.max()) or 1.0)
+        return mask
+
+    def _ball_share(self, side: str, fact: Fact) -> tuple[tuple[slice, ...], FloatArray]:
+        """A window of the volume, and which share of each of its voxels a ball at a drawn place fills."""
         sign, height = _SIGN[side], self._height(fact)
         at = (height, self._between(-0.26, 0.26), sign * self._between(0.34, 0.52))
         radius = np.float32(fact.millimetres or SMALLEST_MM) / 2
@@ -275,12 +302,7 @@ class _Chest:
             ]
             distance = np.sqrt(squares[0] + squares[1] + squares[2])
             share += np.clip((radius - distance) / SPACING_MM[1] + 0.5, 0, 1).astype(np.float32) / _FINER
-        share *= self.lungs[side][window]
-        hu = self.hu[window]
-        hu += share * (NODULE_HU - hu)
-        mask = np.zeros(SHAPE, dtype=np.bool_)
-        mask[window] = share >= min(_COVERED, float(share.max()) or 1.0)
-        return mask
+        return window, share
 
     def _pneumothorax(self, side: str, fact: Fact) -> Mask:
         depth = np.float32(_PNEUMOTHORAX_DEPTH[fact.size]) + self._between(-0.05, 0.05)

@@ -73,6 +73,10 @@ class Case:
         self._logs += log
         self.token = token
 
+    def close(self, words: Words) -> None:
+        """End it where it is, incomplete, and closed where it has a form."""
+        self._end(words, complete=False)
+
     def fail(self, error: Exception) -> None:
         """End with an error, which its caller raises."""
         self.error = error

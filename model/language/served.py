@@ -17,6 +17,7 @@ import io
 import math
 import secrets
 import ssl
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from model.decoding.case import Case
+from model.decoding.grammar import Grammars
 from model.language.asking import Answer, Asked
 from model.language.base import check_weights, read_config
 from model.language.settings import ServerSettings
@@ -41,11 +44,17 @@ _START = (
     "start it with --enable-prompt-embeds --no-enable-prefix-caching, and --enable-lora --lora-modules "
     "NAME=FOLDER for every adapter of drafter.json"
 )
+_RELEASE = "use vLLM 0.11 or later, which knows return_token_ids"
+_HINTS = {
+    400: "it did not take the question: see that it was started with --enable-prompt-embeds on the base of "
+    "this model folder, and that its --max-model-len is as it was",
+    401: "it asks for a key: put it where it needs none, for no key is kept in drafter.json",
+    404: "it no longer serves this name: see that it runs the base and its adapters",
+}
 
 
-class ServerError(Exception):
-    """The server gave no answer that can be used; the message says why, without patient data. Asking again
-    can help."""
+class ServerError(RuntimeError):
+    """The server gave no answer that can be used; the message says why, without patient data."""
 
 
 class ServedWriter:
@@ -53,6 +62,8 @@ class ServedWriter:
 
     Answers are greedy. Numbers on a server depend on what else it computes at that moment: unlike those of
     LocalWriter, an answer alone and in a batch may differ where two tokens are almost equally probable.
+    What comes back is read token by token as the engine would have written it: what breaks its grammar, or
+    does not suffice for it, is closed as there.
     """
 
     def __init__(
@@ -72,10 +83,13 @@ class ServedWriter:
         self.server, self.words = server, words
         self.start, self.ends = start, tuple(ends)
         self._table = table
-        self._adapters = frozenset(adapters)
-        written = set(words.tokenizer.get_vocab(with_added_tokens=True).values()) - words.special
-        self._ordinary = frozenset(token for token in written if token < len(table))
-        self._unwanted = sorted(set(range(len(table))) - self._ordinary - set(self.ends))
+        self._adapters = {name: server.models.get(name, name) for name in adapters}
+        """Name of each adapter -> name under which it is served."""
+        self._lock = threading.Lock()
+        self._grammars = Grammars(words, len(table), self.ends)
+        ordinary = self._grammars.tokens | set(self.ends)
+        self._unwanted = {str(token): -100 for token in range(len(table)) if token not in ordinary}
+        """Bias against the tokens without text, special ones among them: the engine bans them as well."""
         # No proxy of the environment: prompts go to the server that was named and to no other.
         self._client = httpx.Client(
             base_url=server.url,
@@ -126,11 +140,12 @@ class ServedWriter:
         Raises ValueError when one does not fit or names an adapter that is not served, WeightsError when one
         has states for the decoder's own layers, ServerError when the server gives no answer.
         """
+        cases = [self._case(one) for one in asked]
         bodies = [self._body(one) for one in asked]
-        if not bodies:
+        if not cases:
             return []
-        with ThreadPoolExecutor(min(_AT_ONCE, len(bodies)), "served") as threads:
-            return list(threads.map(self._answer, bodies))
+        with ThreadPoolExecutor(min(_AT_ONCE, len(cases)), "served") as threads:
+            return list(threads.map(self._answer, cases, bodies))
 
     def close(self) -> None:
         """Close the connections."""
@@ -140,54 +155,57 @@ class ServedWriter:
         """(places, width): start token, what was seen, prompt, in memory of its own."""
         parts = [self._table[[self.start]]]
         if asked.fused is not None:
-            if asked.fused.injected or asked.fused.encodings is not None:
-                raise WeightsError(
-                    "expected what was seen as a prefix, came states for the decoder's layers: a vLLM server "
-                    "runs the prefix fusion alone, use runner local"
-                )
-            if asked.fused.prefix.dim() != 3 or asked.fused.prefix.shape[::2] != (1, self.width):
-                raise ValueError(
-                    f"expected what was seen of one case, of width {self.width}, came another shape"
-                )
             parts.append(asked.fused.prefix[0].to(self._table))
-        if not all(0 <= token < len(self._table) for token in asked.prompt):
-            raise ValueError(f"expected a prompt of token ids below {len(self._table)}, came another id")
         parts.append(self._table[list(asked.prompt)])
         joined = torch.cat(parts).detach().cpu()
         if not joined.isfinite().all():
             raise ValueError("expected finite states of this case, came others: look at what was seen of it")
         return joined
 
-    def _body(self, asked: Asked) -> dict[str, Any]:
+    def _case(self, asked: Asked) -> Case:
+        """Checked, and with its grammar, before anything is sent."""
+        if asked.fused is not None and (asked.fused.injected or asked.fused.encodings is not None):
+            raise WeightsError(
+                "expected what was seen as a prefix, came states for the decoder's layers: a vLLM server "
+                "runs the prefix fusion alone, use runner local"
+            )
         if asked.adapter and asked.adapter not in self._adapters:
             known = ", ".join(sorted(self._adapters)) or "(none)"
             raise ValueError(f"expected one of the adapters {known}, came another: the server must serve it")
-        joined = self.embeddings(asked)
-        most = len(joined) + asked.maximum_tokens
-        if asked.maximum_tokens < 1 or most > self.length:
-            raise ValueError(
-                f"expected an image, a prompt and an answer of at least one token that take at most "
-                f"{self.length} places together, came {most}: shorten the prompt or ask for fewer tokens"
-            )
+        case = Case(asked)
+        case.begin(self.length, self.width, len(self._table))
+        if asked.grammar:
+            with self._lock:
+                case.form = self._grammars.form(asked.grammar)
+            if case.form.least > asked.maximum_tokens:
+                raise ValueError(
+                    f"expected at least {case.form.least} tokens for an answer of this grammar, "
+                    f"came {asked.maximum_tokens}"
+                )
+        return case
+
+    def _body(self, asked: Asked) -> dict[str, Any]:
         body: dict[str, Any] = {
-            "model": asked.adapter or self.server.model,
-            "prompt_embeds": _encoded(joined),
+            "model": self._adapters[asked.adapter] if asked.adapter else self.server.model,
+            "prompt_embeds": _encoded(self.embeddings(asked)),
             "add_special_tokens": False,
             "max_tokens": asked.maximum_tokens,
+            # The server's own defaults are those of the base's generation_config.json, which samples.
             "temperature": 0,
+            "repetition_penalty": 1,
             "n": 1,
             "stop_token_ids": list(self.ends),
             "logprobs": 1,
             "return_token_ids": True,
             "cache_salt": secrets.token_urlsafe(32),
         }
-        if self._unwanted:
-            body["logit_bias"] = {str(token): -100 for token in self._unwanted}
         if asked.grammar:
             body["structured_outputs"] = {"grammar": asked.grammar}
+        elif self._unwanted:
+            body["logit_bias"] = self._unwanted
         return body
 
-    def _answer(self, body: Mapping[str, Any]) -> Answer:
+    def _answer(self, case: Case, body: Mapping[str, Any]) -> Answer:
         try:
             response = self._client.post("/v1/completions", json=body)
         except httpx.HTTPError as error:
@@ -196,29 +214,41 @@ class ServedWriter:
                 "ask again"
             ) from error
         choice = _choice(response, self.server.url)
-        ids, logs = choice.get("token_ids"), (choice.get("logprobs") or {}).get("token_logprobs")
+        ids, chances = choice.get("token_ids"), choice.get("logprobs")
+        logs = chances.get("token_logprobs") if isinstance(chances, dict) else None
         if not _are(ids, int) or not _are(logs, float, int) or len(ids) != len(logs):
             raise ServerError(
                 f"the vLLM server at {self.server.url} gave an answer without token ids or their "
-                "probabilities: it must know return_token_ids (vLLM 0.11 and later)"
+                f"probabilities: {_RELEASE}"
             )
         if choice.get("finish_reason") not in ("stop", "length"):
             raise ServerError(f"the vLLM server at {self.server.url} broke an answer off: ask again")
-        return self._read(ids, logs, choice["finish_reason"] == "stop")
-
-    def _read(self, ids: Sequence[int], logs: Sequence[float], stopped: bool) -> Answer:
-        """An answer of its tokens up to the one that ends it, or to one that no answer may hold."""
-        end = next((at for at, token in enumerate(ids) if token in self.ends), len(ids))
-        odd = next((at for at, token in enumerate(ids) if token not in self._ordinary), len(ids))
-        whole = min(end, odd)
-        complete = stopped and odd >= end
-        kept, said = tuple(ids[:whole]), logs[:whole]
-        if not all(map(math.isfinite, said)):
+        if not all(map(math.isfinite, logs)) or not all(0 <= token < len(self._table) for token in ids):
             raise ServerError(
-                f"the vLLM server at {self.server.url} gave tokens without a probability: ask again"
+                f"the vLLM server at {self.server.url} gave tokens that the base lacks, or without a "
+                "probability: see that it serves the base of this model folder"
             )
-        likelihood = sum(said) / len(said) if said else 0.0
-        return Answer(kept, self.words.decode(kept), complete, likelihood)
+        return self._read(case, ids, logs, choice["finish_reason"] == "stop")
+
+    def _read(self, case: Case, ids: Sequence[int], logs: Sequence[float], stopped: bool) -> Answer:
+        """An answer of its tokens, up to the one that ends it or to the first that it may not hold."""
+        # Some releases leave the token that ended it out.
+        for token, log in [*zip(ids, logs, strict=True), *([(self.ends[0], 0.0)] if stopped else [])]:
+            ends = token in self.ends
+            if not ends and token not in self._grammars.tokens:
+                break
+            if ends and case.form is not None and case.form.closing():
+                break
+            try:
+                case.take(token, log, self.ends, self.words)
+            except RuntimeError:  # the grammar does not allow it
+                break
+            if case.done:
+                break
+        if not case.done:
+            case.close(self.words)
+        assert case.answer is not None
+        return case.answer
 
     def _check_models(self) -> int:
         """Places of one case, its answer included."""
@@ -228,7 +258,7 @@ class ServedWriter:
             if _are(listed, dict)
             else {}
         )
-        wanted = {self.server.model, *self._adapters}
+        wanted = {self.server.model, *self._adapters.values()}
         if missing := sorted(wanted - cards.keys()):
             raise WeightsError(
                 f"expected the vLLM server at {self.server.url} to serve {', '.join(sorted(wanted))}, "
@@ -250,7 +280,7 @@ class ServedWriter:
 
     def _check_embeddings(self) -> None:
         """One answer to the start token, in every name that is served."""
-        for name in (self.server.model, *sorted(self._adapters)):
+        for name in (self.server.model, *sorted(set(self._adapters.values()))):
             body = {**self._body(Asked((), maximum_tokens=1)), "model": name}
             response = self._client.post("/v1/completions", json=body)
             if 400 <= response.status_code < 500:
@@ -261,8 +291,7 @@ class ServedWriter:
             choice = _choice(response, self.server.url)
             if not _are(choice.get("token_ids"), int):
                 raise WeightsError(
-                    f"expected the vLLM server at {self.server.url} to know return_token_ids: use vLLM 0.11 "
-                    "or later"
+                    f"expected the vLLM server at {self.server.url} to give the ids of tokens: {_RELEASE}"
                 )
 
 
@@ -289,20 +318,25 @@ def _encoded(embeddings: Tensor) -> str:
 def _json(response: httpx.Response, url: str) -> dict[str, Any]:
     """The object of an answer. What the server says of an error is not told on: it may hold the prompt."""
     if response.status_code != httpx.codes.OK:
-        raise ServerError(f"the vLLM server at {url} answered with status {response.status_code}")
+        hint = _HINTS.get(response.status_code, "look into its log and ask again")
+        raise ServerError(f"the vLLM server at {url} answered with status {response.status_code}: {hint}")
     try:
         document = response.json()
     except ValueError as error:
-        raise ServerError(f"the vLLM server at {url} gave an answer that is cut off or no JSON") from error
+        raise ServerError(
+            f"the vLLM server at {url} gave an answer that is cut off or no JSON: ask again"
+        ) from error
     if not isinstance(document, dict):
-        raise ServerError(f"the vLLM server at {url} gave an answer that is no JSON object")
+        raise ServerError(
+            f"the vLLM server at {url} gave an answer that is no JSON object: see that it is vLLM"
+        )
     return document
 
 
 def _choice(response: httpx.Response, url: str) -> dict[str, Any]:
     choices = _json(response, url).get("choices")
     if not _are(choices, dict) or len(choices) != 1:
-        raise ServerError(f"the vLLM server at {url} gave no answer or several: expected one")
+        raise ServerError(f"the vLLM server at {url} gave no answer or several: expected one, ask again")
     choice: dict[str, Any] = choices[0]
     return choice
 

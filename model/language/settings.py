@@ -32,13 +32,16 @@ class ServerSettings:
     """The name under which it serves the base (--served-model-name)."""
     timeout_seconds: float = 120.0
     """How long one answer may take."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Folder of an adapter -> the name under which it is served, where that is not the folder itself."""
 
     @classmethod
     def from_json(cls, part: Mapping[str, Any]) -> ServerSettings:
         """Read the `runner` object of a vLLM server. Raises WeightsError on anything unexpected."""
-        if unknown := sorted(part.keys() - {"kind", "url", "model", "timeout_seconds"}):
+        if unknown := sorted(part.keys() - {"kind", "url", "model", "timeout_seconds", "models"}):
             raise WeightsError(
-                f"expected kind, url, model and timeout_seconds in language.runner, found {unknown[0]!r}"
+                "expected kind, url, model, models and timeout_seconds in language.runner, found "
+                f"{unknown[0]!r}"
             )
         url, model, seconds = part.get("url"), part.get("model", "base"), part.get("timeout_seconds", 120.0)
         try:
@@ -55,7 +58,12 @@ class ServerSettings:
             raise WeightsError("expected language.runner.model as the name of the base on the server")
         if type(seconds) not in (int, float) or not 0 < seconds <= 3600:
             raise WeightsError("expected language.runner.timeout_seconds above 0 and at most 3600")
-        return cls(str(url).rstrip("/"), model, float(seconds))
+        models = part.get("models", {})
+        if not isinstance(models, Mapping) or not all(isinstance(m, str) and m for m in models.values()):
+            raise WeightsError(
+                "expected language.runner.models in drafter.json: folder of an adapter -> name on the server"
+            )
+        return cls(str(url).rstrip("/"), model, float(seconds), dict(models))
 
     def to_json(self) -> dict[str, Any]:
         """The `runner` object of drafter.json."""
@@ -64,6 +72,7 @@ class ServerSettings:
             "url": self.url,
             "model": self.model,
             "timeout_seconds": self.timeout_seconds,
+            **({"models": dict(self.models)} if self.models else {}),
         }
 
 

@@ -11,10 +11,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from model.facts import BY_NAME, LEFT, RIGHT
-from model.prompt_words import PROMPT_WORDS
-from model.sections import FINDINGS, IMPRESSION, sentences_of, split
+from model.headings import titles_of
+from model.sections import (
+    CLINICAL_INFORMATION,
+    COMPARISON,
+    FINDINGS,
+    IMPRESSION,
+    PROCEDURE,
+    sentences_of,
+    split,
+)
 from model.statements import Statement, statements_of
 from model.structured.template import CHOICE, NUMBER, SEVERAL, Field
+from model.wording import LANGUAGES
 
 _AFFIRMED = frozenset(
     ("yes", "present", "seen", "ja", "vorhanden", "da", "prezent", "prezentă", "prezente", "예", "있음", "유")
@@ -28,7 +37,10 @@ _WORD = re.compile(r"\w+")
 _NUMBER = r"(\d{1,5}(?:[.,]\d{1,3})?)"
 _RIGHT = re.compile(r"\b(?:right|rechts\w*|rechte\w*|drept\w*|drea\w*)\b|우측|오른쪽")
 _LEFT = re.compile(r"\b(?:left|links\w*|linke\w*|stâng\w*|stang\w*)\b|좌측|왼쪽")
-_OTHER_TITLES = ("Procedure", "Clinical information", "Comparison")
+_TOLD = tuple(title for one in (FINDINGS, IMPRESSION) for title in titles_of(one))
+_OTHER_TITLES = tuple(
+    title for one in (PROCEDURE, CLINICAL_INFORMATION, COMPARISON) for title in titles_of(one)
+)
 _MILLIMETRES = {"mm": 1.0, "cm": 10.0}
 
 
@@ -46,9 +58,10 @@ def read(report: str, language: str) -> Report:
 
     What the order says under another title (a known effusion, a question) is no finding of this study.
     """
-    titles = {words.titles[one] for words in PROMPT_WORDS.values() for one in (FINDINGS, IMPRESSION)}
-    bodies = [body for title, body in split(report, (*titles, *_OTHER_TITLES)) if title in titles]
-    sentences = tuple(sentence for body in bodies or _paragraphs(report) for sentence in sentences_of(body))
+    bodies = [body for title, body in split(report, (*_TOLD, *_OTHER_TITLES)) if title in _TOLD]
+    sentences = tuple(
+        sentence for body in bodies or _paragraphs(report) for sentence in sentences_of(body, language)
+    )
     return Report(sentences, tuple(_stated(sentence, language) for sentence in sentences))
 
 
@@ -220,9 +233,9 @@ def _less(one: Claim | None, other: Claim | None) -> bool:
 def _stated(text: str, language: str) -> tuple[Statement, ...]:
     """The statements of a text; one that denies everything at once denies nothing in particular.
 
-    Findings are read in English; in other languages the words of a value must stand in the report.
+    In a language that is not read, the words of a value must stand in the report.
     """
-    statements = statements_of(text) if language == "en" else ()
+    statements = statements_of(text, language) if language in LANGUAGES else ()
     denied = {one.finding for one in statements if not one.present}
     return tuple(one for one in statements if one.present or denied != set(BY_NAME))
 

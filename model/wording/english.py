@@ -33,7 +33,8 @@ ENGLISH = Wording(
         findings={
             "pleural effusion": (
                 "pleural effusions?",
-                "effusions?",
+                # Fluid around the heart is none in the pleura.
+                "(?<!pericardial )(?<!joint )effusions?",
                 "pleural fluid",
                 "fluid in the (?:right |left )?pleural spaces?",
                 "hydrothorax",
@@ -55,48 +56,86 @@ ENGLISH = Wording(
             "pulmonary nodule": (
                 "pulmonary nodules?",
                 "lung nodules?",
-                "nodules?",
+                "(?<!thyroid )(?<!adrenal )(?<!breast )nodules?",
                 "nodular opacit(?:y|ies)",
             ),
             "cardiomegaly": (
                 "cardiomegaly",
                 "enlarged heart",
-                "heart is (?:(?!not\\b)\\w+ )?enlarged",
+                "(?:heart|cardiac silhouette) (?:is|appears) (?:(?!not\\b)\\w+ )?enlarged",
                 "cardiac enlargement",
                 "heart enlargement",
                 "enlargement of the heart",
                 "enlarged cardiac silhouette",
             ),
-            "emphysema": ("emphysema", "emphysematous changes?", "emphysematous"),
+            "emphysema": (
+                "(?<!subcutaneous )(?<!soft tissue )(?<!surgical )emphysema",
+                "emphysematous changes?",
+                "emphysematous",
+            ),
         },
         denials=r"\b(?:no|not|without|free of|absence of|neither|nor|negative for|excluded)\b",
         denies_before=True,
+        # "Cannot be excluded" denies nothing.
+        denied_after=(
+            r"\b(?:(?:not|nor) (?:be )?(?:seen|present|identified|evident|visible|shown|demonstrated|detected|noted"
+            r"|appreciated|found)|absent|(?<!be )(?:excluded|ruled out))\b"
+        ),
         sides={
-            "right": r"right(?:-sided)?",
-            "left": r"left(?:-sided)?",
-            "both": r"bilateral(?:ly)?|both (?:sides|lungs|pleural spaces)",
+            "right": r"right(?:-sided)?|r[uml]l",
+            "left": r"left(?:-sided)?|l[ul]l",
+            "both": (
+                r"bilateral(?:ly)?|bibasilar|bibasal|biapical"
+                r"|both (?:\w+ ){0,2}(?:sides|lungs|spaces|zones|fields|lobes|bases|apices|hemithoraces)"
+            ),
         },
-        sizes={"small": "small", "moderate": "moderate|moderately sized|medium-sized", "large": "large"},
-        zones={"upper": "upper", "lower": "lower"},
+        sizes={
+            "small": "small|tiny|trace|minimal",
+            "moderate": "moderate|moderately sized|medium-sized",
+            "large": "large|massive",
+        },
+        zones={
+            "upper": "upper|[rl]ul|apical|apex|apices",
+            "lower": "lower|[rl]ll|basal|basilar|bibasilar|bases",
+        },
         normal=(
-            (r"\blungs (?:are|appear) (?:otherwise )?clear\b", _IN_LUNGS),
-            (r"\bclear lungs\b", _IN_LUNGS),
+            (r"\blungs (?:(?:are|appear|otherwise) )*(?:clear|normal|unremarkable)\b", _IN_LUNGS),
+            (r"\b(?:clear|normal) lungs\b", _IN_LUNGS),
             (r"\bno (?:focal )?(?:lung|pulmonary) lesions?\b", _IN_LUNGS),
-            (r"\bpleural spaces (?:are|appear) (?:clear|normal)\b", ("pleural effusion", "pneumothorax")),
             (
-                r"\bheart (?:size is normal|is of normal size|is not enlarged|is normal in size)\b",
+                r"\bpleura(?:l spaces|l cavities)? (?:(?:are|is|appears?) )?(?:clear|normal|free|unremarkable)\b"
+                r"|\b(?:clear|normal) pleural (?:spaces|cavities)\b",
+                ("pleural effusion", "pneumothorax"),
+            ),
+            (
+                r"\bheart (?:size )?(?:(?:is|appears|of) )*(?:normal|not enlarged|within normal limits|unremarkable)\b"
+                r"|\bcardiac silhouette (?:is|appears) (?:normal|not enlarged)\b",
                 ("cardiomegaly",),
             ),
             (r"\bnormal heart(?: size)?\b", ("cardiomegaly",)),
-            (r"\b(?:no acute|normal chest|no abnormality|no abnormal findings)\b", _EVERYTHING),
+            (
+                # A bone without a fracture says nothing of the lungs.
+                r"\bno (?:acute |significant )?(?:cardiopulmonary |intrathoracic |thoracic |chest )?(?:acute )?"
+                r"(?:abnormality|abnormalities|abnormal findings?|findings?|disease|process|pathology)\b"
+                r"(?! (?:of|in) (?!the (?:chest|thorax)))|\bnormal chest\b",
+                _EVERYTHING,
+            ),
         ),
-        clause=r"[;.]\s+|,?\s+but\s+|,?\s+while\s+|\bthere (?:is|are) (?=no\b)",
+        clause=(
+            r"[;.]\s+|,?\s+(?:but|while|whereas)\s+|\bthere (?:is|are) (?=no\b)"
+            # "No pneumothorax, small left effusion": an article or a size begins a new statement.
+            r"|,\s+(?=(?:an?|small|tiny|trace|moderate|large|massive)\s[^,;]*"
+            r"(?:effusion|fluid|pneumothora|consolidation|pneumonia|atelectas|nodule|emphysema))"
+            r"|(?<=is present) and\s+|(?<=is seen) and\s+|(?<=are present) and\s+|(?<=are seen) and\s+"
+        ),
         prior=(
-            r"\b(?:compared (?:to|with)|in comparison (?:to|with)|unchanged|stable since|since the (?:prior|previous)|"
-            r"(?:prior|previous|earlier) (?:examination|study|ct|scan|report|radiograph)s?|"
-            r"has (?:increased|decreased|resolved|progressed)|interval (?:change|increase|decrease|development)|"
-            r"newly|new since|no longer|again (?:seen|noted))\b"
+            r"\b(?:compared (?:to|with)|in comparison (?:to|with)|(?:un)?changed|stable|since the (?:prior|previous|last)"
+            r"|(?:prior|previous|earlier|last) (?:\w+ )?(?:examination|study|ct|scan|report|radiograph|imaging)s?"
+            r"|previously|(?:has|have) (?:increased|decreased|resolved|progressed|grown|improved|worsened|regressed)"
+            r"|interval|new|newly|no longer|again (?:seen|noted)|known|persistent|persisting|persists|worsening"
+            r"|improving|(?:increas|decreas|enlarg)ing|(?:increased|decreased) (?:in size|since))\b"
         ),
+        no_prior=r"\bno (?:prior|previous|earlier) (?:examinations?|studies|study|ct|imaging|reports?|available)\b",
         abbreviations=("Dr", "Mr", "Mrs", "Ms", "Prof", "vs", "approx", r"e\.g", r"i\.e", "ca", "No", "Fig"),
     ),
     phrases=Phrases(
@@ -106,9 +145,9 @@ ENGLISH = Wording(
         present={
             "pleural effusion": "There is a {size} {side} pleural effusion.",
             "pneumothorax": "There is a {size} {side} pneumothorax.",
-            "consolidation": "There is consolidation[ in the {side} {zone} zone| in the {side} lung].",
-            "atelectasis": "There is linear atelectasis[ in the {side} {zone} zone| in the {side} lung].",
-            "pulmonary nodule": "There is a pulmonary nodule[ of {mm} mm][ in the {side} {zone} zone| in the {side} lung].",
+            "consolidation": "There is consolidation[ in the {side} {zone} zone| in the {side} lung| in the {zone} zone].",
+            "atelectasis": "There is linear atelectasis[ in the {side} {zone} zone| in the {side} lung| in the {zone} zone].",
+            "pulmonary nodule": "There is a pulmonary nodule[ of {mm} mm][ in the {side} {zone} zone| in the {side} lung| in the {zone} zone].",
             "cardiomegaly": "The heart is enlarged.",
             "emphysema": "There is emphysema.",
         },
@@ -133,6 +172,10 @@ ENGLISH = Wording(
             "atelectasis": (
                 "There is bilateral linear atelectasis[ in the {zone} zones].",
                 "bilateral [{zone} zone|] atelectasis.",
+            ),
+            "pneumothorax": (
+                "There are {size} bilateral pneumothoraces.",
+                "{size} bilateral pneumothoraces.",
             ),
             "pulmonary nodule": (
                 "There are bilateral pulmonary nodules[ of {mm} mm][ in the {zone} zones].",

@@ -9,6 +9,14 @@ _IN_LUNGS = ("consolidation", "atelectasis", "pulmonary nodule")
 _IN_PLEURA = ("pleural effusion", "pneumothorax")
 _EVERYTHING = (*_IN_PLEURA, *_IN_LUNGS, "cardiomegaly", "emphysema")
 
+_SPELLINGS = str.maketrans({"ä": "(?:ä|ae)", "ö": "(?:ö|oe)", "ü": "(?:ü|ue)"})
+
+
+def _spelt(pattern: str) -> str:
+    """The pattern for text without umlauts too; it has none in sets of letters and in what stands before."""
+    return pattern.translate(_SPELLINGS)
+
+
 _ENLARGED = "vergrö(?:ß|ss)ert"
 _FINDINGS = {
     "pleural effusion": (
@@ -31,7 +39,7 @@ _FINDINGS = {
         "konsolidation(?:en)?",
         "(?:lungen)?infiltrat(?:e|en|es|s)?",
         "pneumonische[nr]? infiltration(?:en)?",
-        "(?:alveoläre[nr]? |pneumonische[nr]? |lungen)verdichtung(?:en)?",
+        "(?:alveoläre[nr]? |pneumonische[nr]? |flächige |lungen)verdichtung(?:en)?",
         "(?:broncho|lobär)?pneumonien?",
     ),
     "atelectasis": (
@@ -49,11 +57,14 @@ _FINDINGS = {
         f"herz{_ENLARGED[:-1]}ung",
         f"{_ENLARGED[:-1]}ung des herzens",
         f"{_ENLARGED}(?:e|es|en) herz(?:silhouette)?",
+        "verbreiterte[rn]? herzschatten",
+        r"herzschatten (?:(?!nicht\b|weder\b|kein)\w+ ){0,3}verbreitert",
         "(?<!normal )gro(?:ß|ss)es herz",
         rf"herz(?:silhouette|schatten)? (?:(?!nicht\b|weder\b|kein)\w+ ){{0,3}}{_ENLARGED}",
     ),
     "emphysema": (
         "(?<!subkutanes )(?<!subkutanen )(?:lungen|oberlappen|unterlappen)?emphysem(?:e|s|es)?",
+        "emphysem(?:artige|atische|typische)[nrs]?(?: veränderung(?:en)?| areale?n?)?",
         "emphysematöse?n? (?:lungen)?(?:veränderung(?:en)?|areale?n?)",
         "emphysematös(?:e[rnms]?)?",
     ),
@@ -76,8 +87,8 @@ _INFLECTED = "(?:e[rnms]?)?"
 _NOT_ELSEWHERE = r"(?! (?:im|in|der|des|an|am) (?!thorax|thorakal))"
 """A normal liver says nothing of the chest."""
 _CLEAR = (
-    r"(?:(?:ist|sind|erscheint|erscheinen|zeigt sich|zeigen sich|beidseits|sonst|ansonsten|im übrigen) )*"
-    r"(?:frei|unauffällig|klar)\b(?! von)"
+    r"(?:(?:ist|sind|erscheint|erscheinen|zeigt sich|zeigen sich|stellt sich|stellen sich|beidseits|sonst|ansonsten|im übrigen) )*"
+    r"(?:frei|unauffällig|regelrecht|klar)\b(?! von)"
 )
 
 _WHERE = "[ im {side}en {zone}feld| {side}s| im {zone}feld]"
@@ -98,7 +109,7 @@ GERMAN = Wording(
     uncertain="[unsicher]",
     reading=Reading(
         findings={
-            name: tuple(rf"(?:{word})\b(?!{_DENIED_AFTER})" for word in words)
+            name: tuple(rf"(?:{_spelt(word)})\b(?!{_spelt(_DENIED_AFTER)})" for word in words)
             for name, words in _FINDINGS.items()
         },
         denials=(
@@ -148,18 +159,21 @@ GERMAN = Wording(
             (rf"\bpleura(?:räume|raum|höhlen?)? {_CLEAR}", _IN_PLEURA),
             (r"\b(?:freie|unauffällige) pleura(?:räume|höhlen)?\b", _IN_PLEURA),
             (
-                r"\bherz(?:größe|silhouette)? (?:(?:ist|erscheint|wirkt|zeigt sich|liegt) )?"
+                r"\bherz(?:größe|silhouette)? (?:(?:ist|erscheint|wirkt|zeigt sich|stellt sich|liegt) )?"
                 r"(?:normal(?: groß)?|normgroß|regelrecht|unauffällig|im normbereich|von normaler größe)\b",
                 ("cardiomegaly",),
             ),
             (r"\bnormal großes herz\b", ("cardiomegaly",)),
             (r"\b(?:normale|regelrechte|unauffällige) herz(?:größe|silhouette)\b", ("cardiomegaly",)),
             (
-                rf"\bherz(?:silhouette|schatten)? (?:\w+ ){{0,2}}(?:nicht|weder) (?:\w+ )?{_ENLARGED}\b",
+                _spelt(
+                    rf"\bherz(?:silhouette|schatten)? (?:\w+ ){{0,2}}(?:nicht|weder) "
+                    rf"(?:\w+ )?(?:{_ENLARGED}|verbreitert)\b"
+                ),
                 ("cardiomegaly",),
             ),
             (
-                r"\bkeine?n? (?:(?:akut|pathologisch|auffällig)\w* )(?:(?:kardio)?pulmonal\w* |thorakal\w* )?"
+                r"\bkeine?n? (?:(?:akut|pathologisch|auffällig)\w* ){1,2}(?:(?:kardio)?pulmonal\w* |thorakal\w* )?"
                 rf"(?:befunde?|veränderung(?:en)?|auffälligkeit(?:en)?|pathologien?)\b{_NOT_ELSEWHERE}",
                 _EVERYTHING,
             ),
@@ -192,8 +206,9 @@ GERMAN = Wording(
             r"|(?<!keine )(?:voraufnahmen?|voruntersuchung(?:en)?|vorbefund\w*|vor-?ct)"
             r"|(?:frühere|letzte|vorherige|vorangegangene)[rnms]? "
             r"(?:untersuchung|aufnahme|ct|befund|röntgen)\w*"
-            r"|neu(?:e[rnms]?)?|neu aufgetreten\w*|vorbekannt\w*|nicht mehr|weiterhin|erneut)\b"
+            r"|neu(?:e[rnms]?)?|neu aufgetreten\w*|(?:vor)?bekannte?[rnms]?|stabil\w*|persistier\w*|nicht mehr|weiterhin|erneut)\b"
         ),
+        no_prior=r"\bkeine (?:relevanten? )?(?:voraufnahmen?|voruntersuchung(?:en)?|vorbefunde?)\b",
         abbreviations=(
             "Dr",
             "Prof",

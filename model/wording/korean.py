@@ -25,6 +25,12 @@ _UNREMARKABLE = "(?:이상|특이|비정상) ?(?:소견|병변)?(?:은|이)? ?(?
 _ABSENT = "(?:은|이)? ?(?:없|(?:보이|관찰되|확인되)지 않)"
 _ANY_FINDING = "흉수|삼출|기흉|경화|폐렴|침윤|무기폐|결절|심비대|폐기종"
 
+
+def _term(words: str) -> str:
+    """An English term: Korean reports use many, with a particle joined to them."""
+    return rf"(?<![a-z])(?:{words})(?![a-z])"
+
+
 KOREAN = Wording(
     code="ko",
     titles={
@@ -43,24 +49,39 @@ KOREAN = Wording(
             "pleural effusion": (
                 "(?:흉수|(?:흉막|늑막) ?삼출액?|흉막액|늑막액)(?: 저류)?",
                 f"{_PLEURAL_SPACE}{_AMOUNT}(?:유리 )?(?:액체|체액|삼출액)(?: 저류)?",
+                _term("pleural effusions?"),
             ),
-            "pneumothorax": ("기흉", f"{_PLEURAL_SPACE}{_AMOUNT}(?:유리 )?공기"),
+            "pneumothorax": ("기흉", f"{_PLEURAL_SPACE}{_AMOUNT}(?:유리 )?공기", _term("pneumothorax")),
             "consolidation": (
                 f"(?:폐|폐렴성 |공기강 ?|폐포 ?)?{_CONSOLIDATED}(?:성? ?(?:음영|병변))?",
                 "폐렴(?:성 (?:침윤|병변|음영))?",
                 "(?:폐 ?침윤|침윤성 음영)",
                 "(?:공기강|폐포성?) ?(?:음영|혼탁)",
+                _term("consolidations?"),
             ),
-            "atelectasis": ("무기폐(?:성 (?:변화|병변|음영))?", "폐 ?허탈", "폐 ?확장 ?부전"),
-            "pulmonary nodule": (f"{_OF_THE_LUNG}(?:폐 ?)?(?:소)?결절(?:성? ?(?:음영|병변))?",),
+            "atelectasis": (
+                "무기폐(?:성 (?:변화|병변|음영))?",
+                "폐 ?허탈",
+                "폐 ?확장 ?부전",
+                _term("atelectasis"),
+            ),
+            "pulmonary nodule": (
+                f"{_OF_THE_LUNG}(?:폐 ?)?(?:소)?결절(?:성? ?(?:음영|병변))?",
+                _term("(?<!thyroid )nodules?"),
+            ),
             "cardiomegaly": (
                 "심(?:장|장의)? ?비대",
                 "심장(?:의)? ?(?:음영(?:의)? )?확대",
                 f"심장(?:이|은|의)? {_DEGREE}(?:커|확대|확장|비대)",
                 f"심장(?:의)? (?:크기|음영)(?:가|이|는|은|의)? {_DEGREE}(?:증가|커|큼|크|확대)",
                 "(?:커진|확대된|비대한) 심장(?: 음영)?",
+                _term("cardiomegaly"),
             ),
-            "emphysema": ("폐 ?기종(?:성 (?:변화|병변))?", "(?<!피하 )(?<!피하)기종성 (?:변화|병변|폐)"),
+            "emphysema": (
+                "폐 ?기종(?:성 (?:변화|병변))?",
+                "(?<!피하 )(?<!피하)기종성 (?:변화|병변|폐)",
+                _term("(?<!subcutaneous )emphysema"),
+            ),
         },
         # "Cannot be excluded" denies nothing.
         denials=(
@@ -69,19 +90,23 @@ KOREAN = Wording(
         ),
         denies_before=False,
         sides={
-            "right": r"우측|오른쪽|우폐|(?<![가-힣])우(?=[상중하](?:폐야|엽|부))",
-            "left": r"좌측|왼쪽|좌폐|(?<![가-힣])좌(?=[상하](?:폐야|엽|부))",
-            "both": r"양측|양쪽|양 ?폐|좌우|(?<![가-힣])양(?=[상하](?:폐야|엽|부))",
+            "right": r"우측|오른쪽|우폐|(?<![가-힣])우(?=[상중하](?:폐야|엽|부))|" + _term("r[uml]l|right"),
+            "left": r"좌측|왼쪽|좌폐|(?<![가-힣])좌(?=[상하](?:폐야|엽|부))|" + _term("l[ul]l|left"),
+            "both": r"양측|양쪽|양 ?폐|좌우|(?<![가-힣])양(?=[상하](?:폐야|엽|부))|"
+            + _term("bilateral|both"),
         },
         sizes={
             "small": r"(?<![가-힣])(?:소량|적은 양|작은)",
             "moderate": r"(?<![가-힣])(?:중등도|중등량|중간 ?(?:양|크기))",
             "large": r"(?<![가-힣])(?:다량|대량|많은 양|큰)",
         },
-        zones={"upper": r"상폐야|상엽|(?<!이)상부", "lower": r"하폐야|하엽|(?<!막)하부"},
+        zones={
+            "upper": r"상폐야|상엽|(?<!이)상부|" + _term("[rl]ul"),
+            "lower": r"하폐야|하엽|(?<!막)하부|" + _term("[rl]ll"),
+        },
         normal=(
             (
-                rf"(?<![우좌]측 )(?<![상하우좌])폐(?:야|실질)?(?:은|는|가|에|에는)? "
+                rf"(?<![우좌]측 )(?<![상하우좌])폐(?:야| ?실질)?(?:은|는|가|에|에는)? "
                 rf"(?:모두 |대체로 )?(?:깨끗|맑|정상|{_UNREMARKABLE})",
                 _IN_LUNGS,
             ),
@@ -98,7 +123,7 @@ KOREAN = Wording(
             ),
             (rf"심장(?:에|은|에는)? {_UNREMARKABLE}", ("cardiomegaly",)),
             (
-                rf"^\s*(?:흉부(?: ct)?(?:에|상|에서)? )?(?:급성 )?(?:심폐 )?"
+                rf"^\s*(?:흉부(?: ct)?(?:에|상|에서)? )?(?:(?:급성|유의한|뚜렷한) )?(?:심폐 )?"
                 rf"(?:{_UNREMARKABLE}|병변{_ABSENT})",
                 _EVERYTHING,
             ),
@@ -118,6 +143,7 @@ KOREAN = Wording(
             r"(?:양|흉수|기흉|결절|경화|(?<!심장 )(?<!심장의 )크기|범위)(?:이|가|은|는|의)? ?"
             r"(?:양이 |크기가 )?(?:증가|감소)"
         ),
+        no_prior=r"(?:비교할 )?(?:이전|과거) ?(?:검사|영상|ct|촬영)(?:는|가|은|이)? ?없\w*",
         abbreviations=("Dr", "Prof", "vs", "approx", r"e\.g", r"i\.e", "cf", "ca", "No", "Fig"),
         boundary="",
     ),

@@ -33,6 +33,10 @@ class Reading:
     """What speaks of an earlier examination."""
     abbreviations: tuple[str, ...]
     """Patterns of abbreviations whose full stop ends no sentence, as they stand in a text."""
+    no_prior: str = r"(?!)"
+    """What says that there is no earlier examination: it speaks of none."""
+    denied_after: str = r"(?!)"
+    """What denies the findings that stand before it, where a denial else stands first: "is not seen"."""
     boundary: str = r"\b"
     """What stands around a word; empty where endings are joined to it."""
 

@@ -70,7 +70,7 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
         r"cardiomegali(?:e|a|ei)",
         rf"{_HEART} (?:este |apare )?(?:(?!(?:nu|sau|și)\b)\w+ )?{_ENLARGED}",
         rf"{_HEART} (?:este |apare )?(?:cu |de |are )?dimensiuni (?:\w+ )?(?:mărite|crescute)",
-        r"mărirea (?:de volum a )?(?:cordului|inimii|siluetei cardiace)",
+        r"mărire(?:a)? (?:de volum )?(?:a )?(?:cordului|inimii|siluetei cardiace)",
         r"indic(?:e|ele) cardio-?toracic (?:este )?(?:mărit|crescut)",
     ),
     "emphysema": (
@@ -110,7 +110,7 @@ ROMANIAN = Wording(
         },
         sizes={
             "small": _spelt("(?<!mai )(?:mic|mică|mici)|minim|minimă|minime|redus|redusă"),
-            "moderate": _spelt("moderat|moderată|moderate"),
+            "moderate": _spelt("moderat|moderată|moderate|(?<!lobul )(?<!lobului )(?:mediu|medie|medii)"),
             "large": _spelt("(?<!mai )(?:mare|mari)|masiv|masivă|masive|voluminos"),
         },
         zones={
@@ -122,25 +122,27 @@ ROMANIAN = Wording(
             for pattern, findings in (
                 (
                     r"\b(?:plămânii|plămâni|parenchim(?:ul)? pulmonar|câmpuri(?:le)? pulmonare) "
-                    r"(?:(?:sunt|este|apar|apare|au|are|cu|de|un) )*"
+                    r"(?:(?:sunt|este|apar|apare|au|are|prezintă|cu|de|un) )*"
                     rf"(?:fără {_CHANGES}|normal[ie]?|aspect normal|clari|liber[ie]|transparență normală)\b",
                     _IN_LUNGS,
                 ),
-                (rf"\b{_NOT_SEEN} {_CHANGES} (?:focale )?pulmonare\b", _IN_LUNGS),
+                (rf"\b{_NOT_SEEN} {_CHANGES} (?:patologice |focale )?pulmonare\b", _IN_LUNGS),
+                (r"\baspect normal al (?:plămânilor|parenchimului pulmonar)\b", _IN_LUNGS),
                 (
                     r"\b(?:pleura|pleură|pleurele|(?:spațiile|spații|cavitățile|cavități) pleurale) "
-                    r"(?:(?:sunt|este|apar|apare|au|are|cu|de|un) )*"
+                    r"(?:(?:sunt|este|apar|apare|au|are|prezintă|cu|de|un) )*"
                     rf"(?:fără {_CHANGES}|liberă|libere|normală|normale|aspect normal)\b",
                     _IN_PLEURA,
                 ),
-                (rf"\b{_NOT_SEEN} {_CHANGES} pleurale\b", _IN_PLEURA),
+                (rf"\b{_NOT_SEEN} {_CHANGES} (?:patologice )?pleurale\b", _IN_PLEURA),
                 (
-                    rf"\b{_HEART} (?:(?:este|apare|are|cu|de|în|un) )*"
+                    rf"\b{_HEART} (?:(?:este|apare|are|prezintă|cu|de|în|un) )*"
                     r"(?:(?:dimensiuni|limite) normale|(?:aspect |volum )?normal|normală|nemărită?)\b",
                     ("cardiomegaly",),
                 ),
                 (rf"\b{_HEART} nu (?:este|apare) (?:\w+ )?{_ENLARGED}\b", ("cardiomegaly",)),
                 (r"\bindic(?:e|ele) cardio-?toracic (?:este )?normal\b", ("cardiomegaly",)),
+                (r"\bdimensiunile cordului sunt (?:în limite )?normale\b", ("cardiomegaly",)),
                 (
                     rf"^\W*{_NOT_SEEN} {_CHANGES}(?: cardiopulmonare| toracice)? "
                     r"(?:acute|patologice|semnificative)(?! (?:pleur|pulmon|ale|la))\b",
@@ -173,6 +175,7 @@ ROMANIAN = Wording(
             r"nou[ -]apărut|apărut\w* (?:recent|nou)|nou(?:ă|e|i)? apărut|din nou|nu mai|persist|se mențin|"
             r"între timp|evoluți(?:e|a)\b|remisi)"
         ),
+        no_prior=_spelt(r"\b(?:fără|nu există|nu sunt) (?:examinări|investigații) (?:ct )?anterioare\b"),
         abbreviations=(
             *("[Dd]r", "[Ss]tg", "[Pp]rof", "[Cc]onf", "Dl", "Dna", "aprox", "cca", "vs", "[Nn]r", "[Ff]ig"),
             *(r"[Ii]\.v", r"i\.e", r"ș\.a", "seg"),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from model.load import SHIPPED_WEIGHTS
 from tests.benchmarks import (
+    bench_fusion,
     bench_generation,
     bench_images,
     bench_large,
@@ -28,7 +29,7 @@ from tests.benchmarks.peers.catalogue import PEERS
 from tests.benchmarks.sender import SHAPES
 from tests.benchmarks.table import Row, markdown, plain
 
-NAMES = ("mllp", "orders", "parse", "large", "search", "report", "publish", "generation", "images")
+NAMES = ("mllp", "orders", "parse", "large", "search", "report", "publish", "generation", "fusion", "images")
 LEAST_MESSAGES = max(shape.connections for shape in SHAPES)
 LEAST_MIB = 0.01
 
@@ -90,6 +91,7 @@ def main() -> None:
         "report": lambda: bench_report.run(given.cases, progress=_progress),
         "publish": lambda: bench_publish.run(given.reports, given.turns, _progress),
         "generation": lambda: bench_generation.run(given.model, turns=given.turns, progress=_progress),
+        "fusion": lambda: bench_fusion.run(given.model, progress=_progress),
         "images": lambda: bench_images.run(shape, given.turns, _progress),
     }
     before = load()

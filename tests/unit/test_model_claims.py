@@ -58,6 +58,22 @@ def test_only_findings_and_impression_claim_anything() -> None:
 
 
 @pytest.mark.parametrize(
+    ("language", "texts"),
+    [
+        ("de", ["Kein Pneumothorax.", "Kleiner Pleuraerguss links."]),
+        ("ro", ["Fără pneumotorax.", "Revărsat pleural stâng mic."]),
+        ("ko", ["기흉은 없음.", "좌측 소량 흉수."]),
+    ],
+)
+def test_a_draft_claims_in_its_own_language(language: str, texts: list[str]) -> None:
+    """Read as English, "Kein Pneumothorax" would state one; in an unknown language nothing is claimed."""
+    sentences = [Sentence(FINDINGS, text) for text in texts]
+    found = [(one.finding, one.present, one.side) for one in claims_of(sentences, language)]
+    assert found == [("pneumothorax", False, ""), ("pleural effusion", True, LEFT)]
+    assert claims_of(sentences, "fr") == ()
+
+
+@pytest.mark.parametrize(
     ("text", "probability"),
     [
         ("Left effusion.", 0.9),
@@ -119,6 +135,16 @@ def written(draft: Draft) -> list[dict[str, Any]]:
     row = translate.draft_row(case, draft, DraftStatus.PRELIMINARY, AT)
     entries = draft_bundle(translate.draft_report(case, row))["entry"]
     return [e["resource"] for e in entries if e["resource"]["resourceType"] == "Observation"]
+
+
+def test_the_observations_of_a_german_draft_are_those_of_its_text() -> None:
+    """By the whole way: what it denies is not there, and its side is the side of the text."""
+    sentences = (Sentence(FINDINGS, "Kein Pneumothorax."), Sentence(FINDINGS, "Kleiner Pleuraerguss links."))
+    told = {
+        one["code"]["coding"][0]["code"]: one["valueCodeableConcept"]["coding"] == [PRESENT]
+        for one in written(Draft(sentences, CARD, language="de"))
+    }
+    assert told == {CODES["pneumothorax"][0]: False, CODES["pleural effusion"][0]: True}
 
 
 SIDE_WORDS = {LEFT: ("left",), RIGHT: ("right",), "bilateral": ("bilateral", "right and left")}

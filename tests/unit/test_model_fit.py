@@ -94,3 +94,18 @@ def test_air_at_the_limit_is_air() -> None:
 def test_a_single_padding_value_does_not_hide_a_study() -> None:
     """Values below air, as scanners pad with, are no reason to refuse."""
     check_fit(between(-2048.0, 3071.0), IMAGE)
+
+
+@pytest.mark.parametrize(("share", "fits"), [(0.051, True), (0.049, False)])
+def test_air_without_a_body_is_unfit(share: float, fits: bool) -> None:
+    """Just enough tissue passes; noise around air shows no body, whatever its deviation."""
+    rng = np.random.default_rng(0)
+    voxels = rng.normal(-1000, 40, (32, 96, 96)).astype(np.float32)
+    flat = voxels.reshape(-1)
+    flat[: round(share * flat.size)] = 40.0
+    volume = Volume(voxels, (10.0, 3.6, 3.6), "CT", "2.25.1", "2.25.2")
+    if fits:
+        check_fit(volume, IMAGE)
+    else:
+        with pytest.raises(Unfit, match="no body"):
+            check_fit(volume, IMAGE)

@@ -250,7 +250,7 @@ def test_every_language_says_everything() -> None:
 
 def test_the_response_starts_with_the_title_of_the_language() -> None:
     """Findings or Impression in the language; the value of a field under a word of its own."""
-    assert response_title(REPORT, "ro") == "Descriere"
+    assert response_title(REPORT, "ro") == "Rezultat"
     assert response_title(CONCLUSION, "ko") == "결론"
     assert response_title(DETAIL, "de") == "Befund"
     assert response_title(STRUCTURE, "de") == "Wert"

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training.templates import house_report
 
 from model.structured import parse
 from model.structured.filling import Question, choice_text, fill
@@ -22,6 +21,7 @@ from model.structured.support import read, supported
 from model.structured.template import CHOICE, NUMBER, OTHER, SEVERAL, TEXT, Field, Template
 from model.study import Filled, FilledField, ModelCard
 from training.facts import draw
+from training.wordings import report as report_text
 
 CHEST = read_templates(Path(parse.__file__).with_name("templates"))["prelim.chest-ct.en"]
 CARD = ModelCard("n", "1", "0" * 64, "2", "Not for <patients>.")
@@ -218,7 +218,10 @@ def test_records_fill_their_template_right() -> None:
     rng = np.random.default_rng(5)
     for _ in range(300):
         record = draw(rng)
-        filled = {one.identifier: one.values for one in fill(CHEST, house_report(record, rng), "en", None)}
+        filled = {
+            one.identifier: one.values
+            for one in fill(CHEST, f"Findings:\n{report_text(record, rng, 'en')}", "en", None)
+        }
         for fact in record.facts:
             name = fact.finding.split()[-1]
             side = "bilateral" if len(fact.sides) == 2 else "".join(fact.sides)

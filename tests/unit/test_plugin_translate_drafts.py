@@ -25,7 +25,7 @@ from tests.web_site import guarded_draft
 
 SYSTEMS = IdentifierSystems()
 GERMAN = [
-    "Vergleich:",
+    "Voraufnahmen:",
     "No prior available.",
     "Befund:",
     "Lunge: 12 mm nodule. [unsicher]",

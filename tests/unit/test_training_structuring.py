@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training.templates import house_report
 
 from model.prompts import prompt_ids
 from model.structured import parse
@@ -17,6 +16,7 @@ from model.study import ClinicalContext
 from model.tasks import STRUCTURE
 from training.facts import Fact, FactRecord, draw
 from training.structuring import pairs, right_values
+from training.wordings import report as report_text
 
 CHEST = read_templates(Path(parse.__file__).with_name("templates"))["prelim.chest-ct.en"]
 
@@ -63,7 +63,7 @@ def test_what_is_right_is_what_filling_reads() -> None:
     rng = np.random.default_rng(8)
     for _ in range(200):
         record = draw(rng)
-        report = house_report(record, rng)
+        report = f"Findings:\n{report_text(record, rng, 'en')}"
         filled = {one.identifier: one.values for one in fill(CHEST, report, "en", None)}
         for name, value in right_values(CHEST, record, report, "en").items():
             assert filled[name] == ((value,) if value else ())

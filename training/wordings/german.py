@@ -5,9 +5,10 @@ from __future__ import annotations
 from model.facts import HEART, LUNGS, PLEURA
 from training.wordings.composing import Wordings
 
-_VISIBLE = "[nachweisbar|erkennbar|sichtbar|abgrenzbar]"
-_THERE_IS = "[Es zeigt sich|Es findet sich|Es besteht]"
+_VISIBLE = "[nachweisbar|erkennbar|sichtbar|abgrenzbar|zu sehen|zu erkennen]"
+_THERE_IS = "[Es zeigt sich|Es findet sich|Es besteht|Im CT zeigt sich|Im CT findet sich|Im CT besteht]"
 _IS_THERE = "[zeigt sich|findet sich|besteht]"
+_ONE_SEES = "[Man sieht|Man erkennt|Die CT zeigt|Die Bilder zeigen|Die Untersuchung zeigt]"
 _THERE_ARE = "[Es zeigen sich|Es finden sich|Es bestehen]"
 
 
@@ -24,6 +25,19 @@ def _sized(noun: str, genitive: str) -> tuple[str, ...]:
         f"{{side}}s {_IS_THERE} ein {{size}}er {noun}.",
         f"Nachweis eines {{size}}en {genitive} {{side}}s.",
         f"{noun} {{side}}s, {{size}}.",
+        f"Ein {{size}}er {noun} ist {{side}}s {_VISIBLE}.",
+        f"Ein {{size}}er {{side}}sseitiger {noun} ist {_VISIBLE}.",
+        f"{{side}}s ist ein {{size}}er {noun} {_VISIBLE}.",
+        f"{_ONE_SEES} einen {{size}}en {noun} {{side}}s.",
+        f"{_ONE_SEES} {{side}}s einen {{size}}en {noun}.",
+        f"{_ONE_SEES} einen {{size}}en {{side}}sseitigen {noun}.",
+        f"Im {{side}}en Hemithorax {_IS_THERE} ein {{size}}er {noun}.",
+        f"Im {{side}}en Hemithorax ist ein {{size}}er {noun} {_VISIBLE}.",
+        f"{_THERE_IS} ein {{size}}er {noun} auf der {{side}}en Seite.",
+        f"{_THERE_IS} ein {{size}}er {noun} im {{side}}en Hemithorax.",
+        f"{_THERE_IS} im {{side}}en Hemithorax ein {{size}}er {noun}.",
+        f"{_ONE_SEES} im {{side}}en Hemithorax einen {{size}}en {noun}.",
+        f"{_ONE_SEES} auf der {{side}}en Seite einen {{size}}en {noun}.",
     )
 
 
@@ -38,6 +52,12 @@ def _zoned(noun: str, nominative: str, genitive: str) -> tuple[str, ...]:
         f"{_THERE_IS} {nominative} im {{zone}}feld {{side}}s.",
         f"Im {{side}}en {{zone}}feld {_IS_THERE} {nominative}.",
         f"Nachweis {genitive} im {{side}}en {{zone}}feld.",
+        f"Im {{side}}en {{zone}}feld ist {nominative} {_VISIBLE}.",
+        f"Im {{zone}}feld {{side}}s {_IS_THERE} {nominative}.",
+        # The article of these nouns is the same in the accusative: none of them is masculine.
+        f"{_ONE_SEES} {nominative} im {{side}}en {{zone}}feld.",
+        f"{_THERE_IS} {nominative} {{side}}s im {{zone}}feld.",
+        f"{_THERE_IS} im {{side}}en {{zone}}feld {nominative}.",
     )
 
 
@@ -71,6 +91,10 @@ GERMAN = Wordings(
         ),
         "pulmonary nodule": (
             "[Rundherd|Lungenrundherd] von {mm} mm im {side}en {zone}feld.",
+            f"{_THERE_IS} im {{side}}en {{zone}}feld ein [Rundherd|Lungenrundherd] von {{mm}} mm.",
+            f"{_THERE_IS} {{side}}s im {{zone}}feld ein [Rundherd|Lungenrundherd] von {{mm}} mm.",
+            f"Im {{side}}en {{zone}}feld ist ein [Rundherd|Lungenrundherd] von {{mm}} mm {_VISIBLE}.",
+            f"{_ONE_SEES} einen [Rundherd|Lungenrundherd] von {{mm}} mm im {{side}}en {{zone}}feld.",
             "[Rundherd|Lungenrundherd] im {side}en {zone}feld, {mm} mm.",
             "[Rundherd|Lungenrundherd] {side}s im {zone}feld, [|Durchmesser ]{mm} mm.",
             "{mm} mm großer [Rundherd|Lungenrundherd] im {side}en {zone}feld.",
@@ -82,25 +106,25 @@ GERMAN = Wordings(
             f"Im {{side}}en {{zone}}feld {_IS_THERE} ein {{mm}} mm großer [Rundherd|Lungenrundherd].",
         ),
         "cardiomegaly": (
-            "[Das Herz|Die Herzsilhouette] [ist|erscheint|wirkt|zeigt sich] [leicht|deutlich|] vergrößert.",
-            "Das Herz stellt sich [leicht|deutlich|] vergrößert dar.",
-            "Herz [leicht|deutlich|] vergrößert.",
-            "[Leicht vergrößertes|Deutlich vergrößertes|Vergrößertes] Herz.",
-            "[Leichte|Deutliche|] [Kardiomegalie|Herzvergrößerung] [|nachweisbar|erkennbar|sichtbar].",
-            "[Vergrößerung|Leichte Vergrößerung|Deutliche Vergrößerung] des Herzens [|erkennbar|sichtbar].",
-            f"{_THERE_IS} eine [leichte|deutliche|] [Kardiomegalie|Herzvergrößerung].",
-            f"{_THERE_IS} eine [leichte|deutliche|] Vergrößerung des Herzens.",
-            "[Zeichen|Nachweis] einer [leichten|deutlichen|] [Kardiomegalie|Herzvergrößerung].",
+            "[Das Herz|Die Herzsilhouette] [ist|erscheint|wirkt|zeigt sich] vergrößert[| in dieser Untersuchung| auf diesen Bildern].",
+            "Das Herz stellt sich vergrößert dar[| in dieser Untersuchung| auf diesen Bildern].",
+            "Herz vergrößert[| in dieser Untersuchung| auf diesen Bildern].",
+            "Vergrößertes Herz[| in dieser Untersuchung| auf diesen Bildern].",
+            "[Kardiomegalie|Herzvergrößerung] [|nachweisbar|erkennbar|sichtbar|in dieser Untersuchung|auf diesen Bildern].",
+            "Vergrößerung des Herzens [|erkennbar|sichtbar|in dieser Untersuchung|auf diesen Bildern].",
+            f"{_THERE_IS} eine [Kardiomegalie|Herzvergrößerung][| in dieser Untersuchung| auf diesen Bildern].",
+            f"{_THERE_IS} eine Vergrößerung des Herzens[| in dieser Untersuchung| auf diesen Bildern].",
+            "[Zeichen|Nachweis] einer [Kardiomegalie|Herzvergrößerung][| in dieser Untersuchung| auf diesen Bildern].",
         ),
         "emphysema": (
-            f"{_THERE_IS} ein [|diffuses|beidseitiges] [Emphysem|Lungenemphysem].",
-            "[|Diffuses|Beidseitiges] [Emphysem|Lungenemphysem] [|nachweisbar|erkennbar|sichtbar].",
+            f"{_THERE_IS} ein [|beidseitiges] [Emphysem|Lungenemphysem].",
+            "[|Beidseitiges] [Emphysem|Lungenemphysem] [|nachweisbar|erkennbar|sichtbar|in dieser Untersuchung|auf diesen Bildern].",
             "Emphysem [beidseits|beider Lungen|in beiden Lungen].",
             "Lungenemphysem beidseits.",
             "Emphysematöse [Veränderungen|Areale] [|beidseits|beider Lungen|in beiden Lungen] "
             "[|nachweisbar|erkennbar|sichtbar].",
-            f"{_THERE_ARE} [|diffuse] emphysematöse Veränderungen [|beidseits|beider Lungen].",
-            "[Zeichen|Nachweis] eines [|diffusen] [Emphysems|Lungenemphysems].",
+            f"{_THERE_ARE} emphysematöse Veränderungen [|beidseits|beider Lungen].",
+            "[Zeichen|Nachweis] eines [Emphysems|Lungenemphysems][| in dieser Untersuchung| auf diesen Bildern].",
         ),
     },
     both={

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import numpy as np
 
 from model.study import ClinicalContext
-from model.wording import LANGUAGES, Reading, wording
+from model.wording import LANGUAGES, wording
 from training.wordings.composing import wordings_of
 from training.wordings.languages import WORDINGS
 
 _LONG = re.compile(r"\b[a-zäöüßăâîșț]{7,}\b")
-
-
-def _deciding(reading: Reading) -> str:
-    sizes = "|".join((*reading.sides.values(), *reading.sizes.values(), *reading.zones.values()))
-    return f"^(?:{sizes})$|{reading.denials}"
-
-
-_DECIDING = re.compile("|".join(_deciding(wording(language).reading) for language in LANGUAGES))
-"""A word that says a side, a size or a zone, or denies."""
+"""Long words in small letters: a slip makes no other word of them."""
 
 
 def order_words(rng: np.random.Generator, language: str, held_out: bool = False) -> ClinicalContext:
@@ -45,10 +38,9 @@ def order_words(rng: np.random.Generator, language: str, held_out: bool = False)
 def typing_noise(text: str, rng: np.random.Generator) -> str:
     """One slip of the keyboard in a long word: two letters swapped, one doubled or one left out.
 
-    A slip in a side, size, zone or denial would change what is said (of "kleiner" it makes "keiner"): these
-    words stay as they are, and so do short ones and those with a capital.
+    Never in a side, a size, a zone or a denial of any language: that would change what is said.
     """
-    words = [word for word in _LONG.finditer(text) if not _DECIDING.search(word[0])]
+    words = [word for word in _LONG.finditer(text) if not _particulars().search(word[0])]
     if not words:
         return text
     word = words[int(rng.integers(len(words)))]
@@ -57,3 +49,12 @@ def typing_noise(text: str, rng: np.random.Generator) -> str:
     if kind == 0:
         return f"{text[:place]}{text[place + 1]}{text[place]}{text[place + 2 :]}"
     return f"{text[:place]}{text[place] * 2 if kind == 1 else ''}{text[place + 1 :]}"
+
+
+@cache
+def _particulars() -> re.Pattern[str]:
+    readings = [wording(language).reading for language in LANGUAGES]
+    values = [
+        words for one in readings for kind in (one.sides, one.sizes, one.zones) for words in kind.values()
+    ]
+    return re.compile("|".join([*(f"^(?:{words})$" for words in values), *(one.denials for one in readings)]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import product
 
@@ -10,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.facts import BY_NAME, CATALOGUE, SIZED, SIZES, ZONED, ZONES
+from model.facts import BY_NAME, CATALOGUE, ORGANS, SIZED, SIZES, ZONED, ZONES
 from model.sections import read_report
-from model.statements import statements_of
+from model.statements import speaks_of_prior, statements_of
 from model.study import ClinicalContext
 from model.wording import LANGUAGES
-from training.facts import Fact, FactRecord, draw
+from training.facts import LARGEST_MM, SMALLEST_MM, Fact, FactRecord, draw, draw_fact
 from training.reading import contradictions, read_record, read_statements
 from training.wordings import findings_text, impression_text, order_words, plain_list, report, typing_noise
 from training.wordings.composing import Wordings, expand, wordings_of
@@ -57,9 +58,14 @@ def test_a_report_is_read_back_as_its_record(language: str, held_out: bool) -> N
         text = report(record, rng, language, held_out)
         organs, impression = read_report(text, language)
         told = [body for _, body in organs]
-        assert all(told)
+        assert [organ for organ, _ in organs] == list(ORGANS)
+        for organ, body in organs:
+            own = FactRecord(tuple(f for f in record.facts if BY_NAME[f.finding].organ == organ))
+            assert read_record([body], language) == own, text
+            assert not speaks_of_prior(body, language), text
         assert read_record(told, language) == record, text
         assert read_record([impression], language) == record, text
+        assert not speaks_of_prior(impression, language), text
         assert not contradictions([*told, impression], language), text
 
 
@@ -69,9 +75,11 @@ def test_what_is_not_there_is_denied(language: str) -> None:
     for seed in range(200):
         rng = np.random.default_rng(seed)
         record = draw(rng)
-        said = read_statements(bodies(report(record, rng, language), language), language)
-        there = {fact.finding for fact in record.facts}
-        assert {one.finding for one in said if not one.present} == set(BY_NAME) - there - {"emphysema"}
+        there = {fact.finding for fact in record.facts} | {"emphysema"}
+        for organ, body in read_report(report(record, rng, language), language)[0]:
+            own = {finding.name for finding in CATALOGUE if finding.organ == organ}
+            denied = {one.finding for one in read_statements([body], language) if not one.present}
+            assert denied == own - there, body
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -101,10 +109,11 @@ def test_every_single_wording_says_its_finding(language: str, finding: str) -> N
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("finding", BY_NAME)
 def test_a_finding_has_a_hundred_wordings(language: str, finding: str) -> None:
-    """In the Findings, side, size and zone filled in with every word of the language, of one length."""
+    """Sentences of the Findings, even before sides, sizes, zones and lengths are filled in."""
     words = WORDINGS[language]
-    templates = [text for pattern in words.present[finding] for text in expand(pattern)]
-    assert len(filled(words, finding, templates)) >= WORDINGS_EACH
+    templates = {text for pattern in words.present[finding] for text in expand(pattern)}
+    assert len(templates) >= WORDINGS_EACH
+    assert len(filled(words, finding, sorted(templates))) >= len(templates)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -129,6 +138,7 @@ def test_slips_of_the_keyboard_change_no_fact(language: str) -> None:
         text = findings_text(draw(rng), rng, language)
         noisy = typing_noise(text, rng)
         slipped += noisy != text
+        assert re.findall(r"\d+", noisy) == re.findall(r"\d+", text)
         before, after = (bodies(one, language) for one in (text, noisy))
         record = {fact.finding: fact for fact in read_record(before, language).facts}
         for fact in read_record(after, language).facts:
@@ -206,3 +216,18 @@ def test_orders_name_findings_that_are_not_there() -> None:
         for one in statements_of(field)
     }
     assert len(named) >= 5
+
+
+def test_a_nodule_has_a_diameter_and_nothing_else_has() -> None:
+    """Whole millimetres, from the smallest to the largest that is drawn."""
+    rng = np.random.default_rng(3)
+    drawn = {draw_fact(rng, "pulmonary nodule").millimetres for _ in range(400)}
+    assert drawn == set(range(SMALLEST_MM, LARGEST_MM + 1))
+    assert {draw_fact(rng, name).millimetres for name in BY_NAME if name != "pulmonary nodule"} == {None}
+
+
+def test_a_contradiction_is_found() -> None:
+    """A finding that is both stated and denied is named, in its language."""
+    assert contradictions(["There is a left pleural effusion. No pleural effusion."]) == {"pleural effusion"}
+    assert contradictions(["Pneumothorax links. Kein Pneumothorax."], "de") == {"pneumothorax"}
+    assert contradictions(["Small left effusion. No pneumothorax."]) == set()

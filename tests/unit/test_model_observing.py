@@ -111,6 +111,8 @@ def test_a_field_that_is_not_square_stands_in_the_middle() -> None:
     """Half as many rows are shown from pixel 28 on: what lies at pixel 60 lies in row 32."""
     reading = read(NODULE, Hand(row=7), shape=(40, 56, 112))
     assert reading.box == (22, 24, 80, 30, 40, 88)
+    narrow = read(NODULE, Hand(column=7), shape=(40, 112, 56))
+    assert narrow.box == (22, 20, 28, 30, 36, 36)
 
 
 def test_a_field_twice_as_wide_doubles_the_millimetres() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from model.fusion.making import make_fusion
 from model.headings import organ_in
 from model.language.words import Words
 from model.loading import TOKENIZER_FILE
+from model.manifest import MANIFEST
 from model.prompts import prompt_ids
 from model.study import ClinicalContext
 from model.tasks import CONCLUSION, DETAIL
@@ -49,7 +51,9 @@ def detailed(language: str) -> Mapping[str, str]:
     return {organ: effusion if organ == "Pleura" else organ_normal(organ, language) for organ in ORGANS}
 
 
-def taught_folder(folder: Path, plan: Plan = TINY, languages: tuple[str, ...] = ("en",)) -> Path:
+def taught_folder(
+    folder: Path, plan: Plan = TINY, languages: tuple[str, ...] = ("en",), maximum_tokens: int = 48
+) -> Path:
     """A folder that draws CONCLUDED from DICTATED, and details it; its adapters add nothing."""
     path = folder / BASE / TOKENIZER_FILE
     train_tokenizer(plan.vocabulary, 0, path, texts=200)
@@ -79,5 +83,6 @@ def taught_folder(folder: Path, plan: Plan = TINY, languages: tuple[str, ...] = 
     for tensors in folder.glob("adapters/*/adapter_model.safetensors"):
         quiet = {name: one * 0 if "lora_B" in name else one for name, one in load_file(str(tensors)).items()}
         save_file(quiet, str(tensors), metadata={"format": "pt"})
-    rewrite_manifest(folder)
+    settings = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["language"]
+    rewrite_manifest(folder, language={**settings, "maximum_tokens": maximum_tokens})
     return folder

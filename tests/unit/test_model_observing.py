@@ -135,7 +135,7 @@ def test_a_box_is_never_empty_and_never_outside(
     shape: tuple[int, int, int],
     spacing: tuple[float, float, float],
 ) -> None:
-    """Whatever the heads measure, of whatever series; the slice lies in the plane where the map is highest."""
+    """Whatever the heads measure of any series; the slice lies in the plane where the map is highest."""
     hand = Hand(plane, row, column, extents=extents)
     reading = read(CONSOLIDATION, hand, shape, spacing)
     box = reading.box
@@ -170,7 +170,7 @@ def test_a_depth_becomes_a_word(millimetres: float, word: str) -> None:
 
 
 def test_each_finding_is_told_with_what_a_report_says_of_it() -> None:
-    """A size of fluid and air, a zone of what lies in the lung, a length of neither but nodules and depths."""
+    """Fluid and air with a size, what lies in the lung with a zone; these two and nodules with a length."""
     told = {head: read(head) for head in HEADS}
     for head, reading in told.items():
         finding = head.split(", ", maxsplit=1)[0]

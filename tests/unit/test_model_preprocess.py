@@ -87,9 +87,9 @@ def test_a_blank_image_is_unfit(value: float) -> None:
 def test_a_deviation_just_below_the_minimum_is_blank() -> None:
     """Half the voxels up and half down by the minimum pass; by a little less they do not."""
     signs = np.where(np.indices(SHAPE).sum(axis=0) % 2, 1.0, -1.0)
-    check_fit(_volume(voxels=(signs * 10.001 - 500).astype(np.float32)), IMAGE)
+    check_fit(_volume(voxels=(signs * 10.001 - 302).astype(np.float32)), IMAGE)
     with pytest.raises(Unfit, match="blank"):
-        check_fit(_volume(voxels=(signs * 9.999 - 500).astype(np.float32)), IMAGE)
+        check_fit(_volume(voxels=(signs * 9.999 - 302).astype(np.float32)), IMAGE)
 
 
 @pytest.mark.parametrize("shape", [(0, 112, 112), (40, 0, 112), (112, 112)])

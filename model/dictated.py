@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from model.sections import sentences_of
+from model.facts import BY_NAME, ORGANS, SIDES
+from model.sections import FINDINGS, sentences_of
 from model.statements import Statement, measurements_of, speaks_of_prior, statements_of
-from model.study import MARKED, ClinicalContext, Evidence, Sentence
+from model.study import MARKED, REWRITTEN, ClinicalContext, Evidence, Sentence
+from model.wording import concluded, nothing, organ_normal, present
 
 _DICTATED = (Evidence(kind="findings"),)
 _TOLERANCE_MM = 0.5
 """A length that was dictated as 1.2 cm may be told as 12 mm, and no more than that."""
+_TEMPLATE = (Evidence(kind="template"),)
+_MISSING = "was not said, or not so, and is what was dictated"
 _PARTICULARS = "states a side, size, zone or measurement that was not dictated"
 
 
@@ -35,6 +39,58 @@ def rest_on_dictation(
         sentence = replace(sentence, evidence=_DICTATED)
         told.append(replace(sentence, guarded=MARKED, reason=reason) if reason else sentence)
     return tuple(told)
+
+
+def mended(sentences: Sequence[Sentence], text: str, language: str, section: str) -> tuple[Sentence, ...]:
+    """What was written, with what was dictated in place of what contradicts it.
+
+    sentences are those of `rest_on_dictation`. A marked one that speaks of findings of the catalogue goes;
+    each finding that was dictated and is then told by none is told by its fixed phrase. In the Findings an
+    organ of which nothing is told gets its normal sentence, which the impression does not contradict.
+    Words of what the catalogue does not know stay, marked or not.
+    """
+    kept = [s for s in sentences if not (s.guarded == MARKED and statements_of(s.text, language))]
+    told = {
+        (said.finding, side)
+        for sentence in kept
+        for said in statements_of(sentence.text, language)
+        if said.present
+        for side in said.sides or ("",)
+    }
+    phrase = present if section == FINDINGS else concluded
+    added = []
+    for (finding, size, zone, millimetres), sides in _dictated(text, language).items():
+        missing = tuple(side for side in sides if (finding, side) not in told)
+        if missing:
+            sided = tuple(side for side in missing if side)
+            words = phrase(finding, sided, language, size=size, zone=zone, millimetres=millimetres)
+            organ = BY_NAME[finding].organ if section == FINDINGS else ""
+            added.append(Sentence(section, words, _DICTATED, organ, None, REWRITTEN, _MISSING))
+    kept += added
+    if section != FINDINGS:
+        return tuple(kept) or (
+            Sentence(section, nothing(language), _DICTATED, "", None, REWRITTEN, _MISSING),
+        )
+    ordered = []
+    for organ in ORGANS:
+        own = [sentence for sentence in kept if sentence.organ == organ]
+        ordered += own or [
+            Sentence(section, organ_normal(organ, language), (Evidence(kind="template"),), organ)
+        ]
+    return tuple(ordered)
+
+
+def _dictated(text: str, language: str) -> dict[tuple[str, str, str, float | None], tuple[str, ...]]:
+    """(finding, size, zone, millimetres) -> sides, one empty where none is said; in catalogue order."""
+    found: dict[tuple[str, str, str, float | None], tuple[str, ...]] = {}
+    for sentence in sentences_of(text, language):
+        for said in statements_of(sentence, language):
+            if said.present:
+                key = (said.finding, said.size, said.zone, said.millimetres)
+                sides = {*found.get(key, ()), *(said.sides or ("",))}
+                found[key] = tuple(side for side in (*SIDES, "") if side in sides)
+    order = list(BY_NAME)
+    return dict(sorted(found.items(), key=lambda one: order.index(one[0][0])))
 
 
 def _measured(text: str, dictated: str) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from model.confidence import check_sure, draft_confidence
-from model.dictated import rest_on_dictation
+from model.dictated import mended, rest_on_dictation
 from model.evidence import after_removal
 from model.facts import ORGANS
 from model.fusion.fused import Fused
@@ -26,7 +26,7 @@ from model.prompts import language_of, prompt_ids
 from model.readings import SEEN, HeadReading
 from model.removal import lung_places, moved_regions, regions_of, removal_drops, widened
 from model.reporting import finding_sentences, given_sentences, impression_sentences, written_sentences
-from model.sections import IMPRESSION
+from model.sections import FINDINGS, IMPRESSION
 from model.structured.asking import written_by
 from model.structured.filling import fill
 from model.structured.template import Template
@@ -270,8 +270,9 @@ class VisionLanguageDrafter:
             raise Unfit(
                 "Expected a whole sentence, all that was written was cut off: write it without a draft."
             )
+        rested = rest_on_dictation(sentences, text, context, language)
         return Draft(
-            rest_on_dictation(sentences, text, context, language),
+            mended(rested, text, language, IMPRESSION if task == CONCLUSION else FINDINGS),
             self.card,
             language=language,
             tokens=len(answer.ids),

@@ -20,6 +20,7 @@ from model.facts import BY_NAME
 from model.language.asking import Answer, Asked
 from model.load import SHIPPED_WEIGHTS, load_drafter
 from model.study import ClinicalContext, Unfit, Volume
+from model.wording import LANGUAGES
 from training.judging.cases import blank_images, judge_cases, unseen_cases
 from training.judging.figures import figures
 from training.judging.judged import Judged, judge
@@ -149,17 +150,34 @@ def test_the_image_outweighs_the_order(drafter: Any) -> None:
     assert value(document["conditions"]["written"]["head_f1_micro"]) >= 0.8
 
 
-def test_the_adapter_carries_the_report(drafter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked without the adapter, the base states far less below the title Findings."""
-    write = drafter.writer.write
+def test_each_language_and_task_has_its_adapter(drafter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every question names the adapter of its task and language, and the base alone writes other words."""
+    write, asked_for = drafter.writer.write, []
 
-    def bare(asked: Sequence[Asked]) -> list[Answer]:
-        answers: list[Answer] = write([replace(one, adapter="") for one in asked])
+    def heard(asked: Sequence[Asked]) -> list[Answer]:
+        asked_for.extend(one.adapter for one in asked)
+        answers: list[Answer] = write(asked)
+        bare = write([replace(one, adapter="") for one in asked])
+        changed.append(any(a.ids != b.ids for a, b in zip(answers, bare, strict=True)))
         return answers
 
-    monkeypatch.setattr(drafter.writer, "write", bare)
-    document = figures(list(judge_cases(drafter, unseen_cases(20))), resamples=20)
-    assert value(document["conditions"]["written"]["head_f1_micro"]) <= 0.5
+    changed: list[bool] = []
+    monkeypatch.setattr(drafter.writer, "write", heard)
+    for language in LANGUAGES:
+        list(judge_cases(drafter, unseen_cases(10, language)))
+    drafter.conclude("Small left pleural effusion.", ClinicalContext())
+    assert set(asked_for) == {*(f"adapters/report-{one}" for one in LANGUAGES), "adapters/conclusion"}
+    assert all(changed[: len(LANGUAGES)])
+
+
+@pytest.mark.parametrize("language", [one for one in LANGUAGES if one != "en"])
+def test_other_languages_state_the_same_facts(drafter: Any, language: str) -> None:
+    """What is in the image is told in German, Romanian and Korean as well, before the guard too."""
+    cases = unseen_cases(40, language, unseen_wordings=True)
+    document = figures(list(judge_cases(drafter, cases, random_regions=0)), resamples=20)
+    assert value(document["conditions"]["real"]["head_f1_micro"]) >= 0.85
+    assert value(document["conditions"]["written"]["head_f1_micro"]) >= 0.75
+    assert value(document["form_valid"]) == 1, document["form_faults"]
 
 
 def test_the_demo_study_shows_its_left_effusion(drafter: Any) -> None:

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.dictated import rest_on_dictation
-from model.facts import BY_NAME, ORGANS
+from model.dictated import mended, rest_on_dictation
+from model.facts import BY_NAME, HEART, LUNGS, ORGANS, PLEURA
 from model.sections import FINDINGS, IMPRESSION
+from model.statements import statements_of
 from model.study import ClinicalContext, Sentence
 from model.wording import LANGUAGES, absent, concluded, organ_normal, present
 
@@ -129,3 +130,62 @@ def test_nothing_dictated_supports_no_finding(finding: str, language: str) -> No
     """Where nothing was said, whatever is said to be there is marked."""
     text = concluded(finding, ("left",) if BY_NAME[finding].lateral else (), language)
     assert rested(text, "", language=language).reason == NOT_DICTATED
+
+
+def mend(texts: list[str], dictated: str, section: str = IMPRESSION, organ: str = "") -> tuple[Sentence, ...]:
+    written = [Sentence(section, text, organ=organ) for text in texts]
+    return mended(rest_on_dictation(written, dictated, ClinicalContext(), "en"), dictated, "en", section)
+
+
+def test_what_was_dictated_stands_in_place_of_what_contradicts_it() -> None:
+    """A wrong side goes, the right one is written; what no head looks for stays."""
+    told = mend(["Small right pleural effusion.", "Fracture of the seventh rib."], DICTATED)
+    assert [one.text for one in told] == [
+        "Fracture of the seventh rib.",
+        "Small left pleural effusion.",
+        "Right upper zone pulmonary nodule, 12 mm.",
+    ]
+    assert [one.guarded for one in told] == ["", "rewritten", "rewritten"]
+
+
+def test_a_conclusion_that_is_right_is_not_touched() -> None:
+    """Nothing is added where all that was dictated is told."""
+    texts = ["Small left pleural effusion.", "Right upper zone nodule, 12 mm."]
+    told = mend(texts, DICTATED)
+    assert [one.text for one in told] == texts
+    assert not any(one.guarded for one in told)
+
+
+def test_nothing_dictated_is_concluded_as_nothing() -> None:
+    """An invented finding leaves the sentence that there is none."""
+    told = mend(["Large left pneumothorax."], "The lungs are clear. No pleural effusion.")
+    assert [one.text for one in told] == ["No acute abnormality."]
+
+
+def test_detailed_findings_tell_every_organ() -> None:
+    """What the impression says under its organ; an organ that it leaves out is told as normal."""
+    told = mend(["There is emphysema."], "Small left pleural effusion. Emphysema.", FINDINGS, LUNGS)
+    assert [(one.organ, one.text) for one in told] == [
+        (LUNGS, "There is emphysema."),
+        (PLEURA, "There is a small left pleural effusion."),
+        (HEART, "The heart size is normal."),
+    ]
+    assert [one.evidence[0].kind for one in told] == ["findings", "findings", "template"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("section", [FINDINGS, IMPRESSION])
+def test_what_is_mended_rests_on_the_dictation(language: str, section: str) -> None:
+    """In every language, from nothing that was written: no sentence of it would be marked."""
+    dictated = " ".join(
+        (
+            present("pleural effusion", ("left",), language, size="small"),
+            present("pulmonary nodule", ("right",), language, zone="upper", millimetres=12),
+            present("cardiomegaly", (), language),
+        )
+    )
+    told = mended((), dictated, language, section)
+    rested_again = rest_on_dictation(told, dictated, ClinicalContext(), language)
+    assert [one.reason for one in rested_again if one.guarded == "marked"] == []
+    stated = {said.finding for one in told for said in statements_of(one.text, language) if said.present}
+    assert stated == {"pleural effusion", "pulmonary nodule", "cardiomegaly"}

@@ -47,7 +47,8 @@ def mended(sentences: Sequence[Sentence], text: str, language: str, section: str
     sentences are those of `rest_on_dictation`. A marked one that speaks of findings of the catalogue goes;
     each finding that was dictated and is then told by none is told by its fixed phrase. In the Findings an
     organ of which nothing is told gets its normal sentence, which the impression does not contradict.
-    Words of what the catalogue does not know stay, marked or not.
+    Words of what the catalogue does not know stay, marked or not. Nothing where nothing holds and the
+    dictated words say more than the catalogue knows.
     """
     kept = [s for s in sentences if not (s.guarded == MARKED and statements_of(s.text, language))]
     told = {
@@ -68,9 +69,10 @@ def mended(sentences: Sequence[Sentence], text: str, language: str, section: str
             added.append(Sentence(section, words, _DICTATED, organ, None, REWRITTEN, _MISSING))
     kept += added
     if section != FINDINGS:
-        return tuple(kept) or (
-            Sentence(section, nothing(language), _DICTATED, "", None, REWRITTEN, _MISSING),
-        )
+        # That there is nothing may be said only of words that were read to their end.
+        read = all(statements_of(one, language) for one in sentences_of(text, language))
+        normal = Sentence(section, nothing(language), _DICTATED, "", None, REWRITTEN, _MISSING)
+        return tuple(kept) or ((normal,) if read else ())
     ordered = []
     for organ in ORGANS:
         own = [sentence for sentence in kept if sentence.organ == organ]

@@ -271,8 +271,11 @@ class VisionLanguageDrafter:
                 "Expected a whole sentence, all that was written was cut off: write it without a draft."
             )
         rested = rest_on_dictation(sentences, text, context, language)
+        told = mended(rested, text, language, IMPRESSION if task == CONCLUSION else FINDINGS)
+        if not told:
+            raise Unfit("Expected an answer that holds against what was dictated: write it without a draft.")
         return Draft(
-            mended(rested, text, language, IMPRESSION if task == CONCLUSION else FINDINGS),
+            told,
             self.card,
             language=language,
             tokens=len(answer.ids),

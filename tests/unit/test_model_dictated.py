@@ -189,3 +189,14 @@ def test_what_is_mended_rests_on_the_dictation(language: str, section: str) -> N
     assert [one.reason for one in rested_again if one.guarded == "marked"] == []
     stated = {said.finding for one in told for said in statements_of(one.text, language) if said.present}
     assert stated == {"pleural effusion", "pulmonary nodule", "cardiomegaly"}
+
+
+def test_no_normal_chest_is_concluded_of_words_that_were_not_read() -> None:
+    """Where nothing written holds: normal only if every dictated sentence was read and states nothing."""
+    wrong = Sentence(IMPRESSION, "Left pleural effusion.")
+    for dictated, texts in (
+        ("No pneumothorax. The lungs are clear.", ["No acute abnormality."]),
+        ("No pneumothorax. Fracture of the seventh rib.", []),
+    ):
+        rested_on = rest_on_dictation([wrong], dictated, ClinicalContext(), "en")
+        assert [one.text for one in mended(rested_on, dictated, "en", IMPRESSION)] == texts

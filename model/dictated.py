@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,6 +17,12 @@ _TOLERANCE_MM = 0.5
 """A length that was dictated as 1.2 cm may be told as 12 mm, and no more than that."""
 _TEMPLATE = (Evidence(kind="template"),)
 _MISSING = "was not said, or not so, and is what was dictated"
+_UNSAID = "says what was not dictated"
+_WORD = re.compile(r"[^\W\d_]+")
+_SHORTEST = 4
+"""Shorter words join others and say nothing by themselves; in Korean every word counts."""
+_STEM = 5
+"""So many letters of a word are compared: endings follow the sentence."""
 _PARTICULARS = "states a side, size, zone or measurement that was not dictated"
 
 
@@ -25,7 +32,8 @@ def rest_on_dictation(
     """The sentences with what they rest on; one that says more than was dictated, or the contrary, is marked.
 
     Denials that contradict nothing stand: detailed findings say what is not there as well. Words about which
-    the catalogue knows nothing stand too, for a person may dictate what no head looks for.
+    the catalogue knows nothing stand where most of them were dictated, for a person may dictate what no head
+    looks for.
     """
     known = [one for said in sentences_of(text, language) for one in statements_of(said, language)]
     dictates_prior = bool(context.prior.strip()) or speaks_of_prior(text, language)
@@ -34,11 +42,26 @@ def rest_on_dictation(
         reason = _fault(sentence.text, known, language)
         if not reason and not _measured(sentence.text, text):
             reason = _PARTICULARS
+        if not reason and not _drawn_from(sentence.text, text, language):
+            reason = _UNSAID
         if not reason and not dictates_prior and speaks_of_prior(sentence.text, language):
             reason = "speaks of a prior examination that is not there"
         sentence = replace(sentence, evidence=_DICTATED)
         told.append(replace(sentence, guarded=MARKED, reason=reason) if reason else sentence)
     return tuple(told)
+
+
+def _drawn_from(text: str, dictated: str, language: str) -> bool:
+    """Whether a sentence states something of the catalogue, or takes most of its words from the dictation."""
+    if statements_of(text, language):
+        return True
+    known = {word[:_STEM] for word in _words(dictated)}
+    words = _words(text)
+    return 2 * sum(word[:_STEM] in known for word in words) > len(words)
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in _WORD.findall(text.lower()) if len(word) >= _SHORTEST or word >= "가"]
 
 
 def mended(sentences: Sequence[Sentence], text: str, language: str, section: str) -> tuple[Sentence, ...]:

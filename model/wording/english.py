@@ -62,7 +62,7 @@ ENGLISH = Wording(
             "cardiomegaly": (
                 "cardiomegaly",
                 "enlarged heart",
-                "(?:heart|cardiac silhouette) (?:is|appears) (?:(?!not\\b)\\w+ )?enlarged",
+                "(?:heart|cardiac silhouette)(?: is| appears)? (?:(?!not\\b)\\w+ )?enlarged",
                 "cardiac enlargement",
                 "heart enlargement",
                 "enlargement of the heart",

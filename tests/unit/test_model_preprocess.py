@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -227,3 +228,17 @@ def test_as_many_slices_as_planes_is_the_least_minimum() -> None:
     assert ImageSettings.from_json({**IMAGE.to_json(), "minimum_slices": 10}) == replace(
         IMAGE, minimum_slices=10
     )
+
+
+@pytest.mark.parametrize("slices", [200, 2000])
+def test_a_long_study_takes_no_more_memory_beside_its_voxels(slices: int) -> None:
+    """The image and a few planes of one slab, whatever the number of slices."""
+    voxels = np.full((slices, 96, 96), -700, dtype=np.float32)
+    tracemalloc.start()
+    try:
+        planes_image(voxels, (1.0, 3.0, 3.0), IMAGE)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * np.prod(IMAGE.shape) * 4 + 40 * voxels[0].nbytes
+    assert peak < voxels.nbytes

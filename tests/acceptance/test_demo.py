@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -80,6 +81,8 @@ def test_the_demo_stays_up_on_a_terminal_until_ctrl_c(tmp_path: Path) -> None:
     child, terminal = pty.fork()
     if child == 0:  # pragma: no cover - the other process
         os.chdir(tmp_path)
+        # What started the tests may have had this signal ignored, and that would be inherited.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.execv(command[0], [*command, "demo", "--model", str(SCRIPTED_WEIGHTS)])
     shown = ""
     while "press Ctrl-C to end" not in shown:

@@ -31,7 +31,7 @@ FIRST_SEED = 95_000_000
 """Phantoms from here are in no training and no evaluation."""
 CONTEXT = ClinicalContext(procedure="CT Chest", clinical_question="Effusion?", modality="CT")
 GOAL = "≥ 1.5"
-"""Tokens a second of whole drafts, over those of the peer's decoder alone."""
+"""Tokens a second, over those of the peer's decoder alone: of ours alone, and of whole drafts."""
 
 
 @dataclass(slots=True)
@@ -108,7 +108,7 @@ def _rows(drafter: Any, base: Path, batches: tuple[int, ...], turns: int, progre
             whole_drafts = f"tokens of whole drafts, {where}, batch {batch}"
             alone = f"tokens of the decoder alone, {where}, batch {batch}"
             rows.append(figure("generation", whole_drafts, "1/s", ours, taken, peer, goal=GOAL))
-            rows.append(figure("generation", alone, "1/s", decoder, taken, peer))
+            rows.append(figure("generation", alone, "1/s", decoder, taken, peer, goal=GOAL))
         rows.append(figure("generation", f"time that is not the decoder, batch {batch}", "%", besides))
     return rows
 
@@ -123,7 +123,8 @@ def _drafts(drafter: Any, volumes: list[Volume]) -> tuple[Observed, float]:
     """Draft a batch: what the decoder did, and the seconds of all."""
     with observed(drafter.writer) as seen:
         began = time.perf_counter()
-        drafter.draft_many(volumes, [CONTEXT] * len(volumes))
+        # Watched, a batch holds phantoms too of which the drafter would abstain.
+        drafter.watch_many(volumes, [CONTEXT] * len(volumes))
         whole = time.perf_counter() - began
     return seen, whole
 

@@ -213,19 +213,20 @@ class VisionLanguageDrafter:
         """The mean drop for places of the same shape elsewhere in the lungs, for each study and head."""
         means: list[dict[str, float]] = [{} for _ in volumes]
         generator = torch.Generator().manual_seed(_RANDOM_SEED)
+        lungs: dict[int, Tensor] = {}
         for row, head, region in tried if count else ():
-            voxels = torch.from_numpy(np.ascontiguousarray(volumes[row].voxels))
-            ranges = self.observer.ranges(volumes[row])
-            lungs = lung_places(voxels, ranges, (region.shape[1], region.shape[2]))
-            moved = moved_regions(region, lungs, count, generator)
+            if row not in lungs:
+                voxels = torch.from_numpy(np.ascontiguousarray(volumes[row].voxels))
+                grid = (region.shape[1], region.shape[2])
+                lungs[row] = lung_places(voxels, self.observer.ranges(volumes[row]), grid)
+            moved = moved_regions(region, lungs[row], count, generator)
             drops = self._drops(images, seen, [(row, self.heads.index(head), one) for one in moved])
             if drops:
                 means[row][head] = float(np.mean(drops))
         return means
 
     def _probabilities(self, logits: Tensor) -> Tensor:
-        pairs = torch.tensor([self.calibration.heads[head] for head in self.heads], device=logits.device)
-        return torch.sigmoid(logits.float() * pairs[:, 0] + pairs[:, 1])
+        return self.calibration.calibrated_rows(logits.float(), self.heads)
 
     def _watched(
         self,

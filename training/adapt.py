@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from model.fusion.fused import Fused, Fusion
 from model.language.base import load_base
-from model.language.settings import LanguageSettings
+from model.language.settings import ANY_LANGUAGE, LanguageSettings
 from model.language.words import Words
 from training.checkpoint import Checkpoint
 from training.dataset import epochs
@@ -23,8 +23,6 @@ from training.plan import Phase
 from training.progress import Progress, silent
 from training.tokenizer import END_ID, START_ID
 from training.turns import draw_language, language_loss, turn
-
-ANY_LANGUAGE = "*"
 
 
 def adapt(

@@ -38,7 +38,7 @@ from training.package import (
 from training.phantoms import SHAPE, SPACING_MM
 from training.plan import CALIBRATION_SEEDS, FEATURE_SEEDS, IMAGE, SMALL_SEEDS, TRAIN_SEEDS, Plan
 from training.progress import Progress, silent
-from training.see import head_weights, see, see_small
+from training.see import head_weights, see
 from training.sizing import size_settings
 from training.speak import llama_config, new_llama, speak
 from training.starting import start_from_checkpoints
@@ -153,7 +153,19 @@ def train_tower(
     phantoms = Phantoms(
         SMALL_SEEDS, plan.see_small.steps * plan.see_small.batch, IMAGE, heads, small_nodules=True
     )
-    see_small(tower, phantoms, weights, plan.see_small, second, log, progress, workers)
+    # What is missed most comes last; where things are it knows by now.
+    see(
+        tower,
+        phantoms,
+        weights,
+        plan.see_small,
+        second,
+        log,
+        progress,
+        workers,
+        name="see small",
+        segment_share=0.0,
+    )
     return tower
 
 

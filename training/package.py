@@ -14,7 +14,7 @@ from torch import nn
 from model.confidence import Calibration
 from model.fusion.fused import Fusion
 from model.fusion.settings import FusionSettings
-from model.language.settings import LanguageSettings
+from model.language.settings import ANY_LANGUAGE, LanguageSettings
 from model.loading import TOKENIZER_FILE, VISION_FILE
 from model.manifest import file_sha256, folder_sha256, write_manifest
 from model.observing import SizeSettings
@@ -26,7 +26,6 @@ from training.checkpoint import save_tensors
 from training.plan import IMAGE, Plan
 
 BASE, ADAPTERS = "language", "adapters"
-ANY_LANGUAGE = "*"
 NOTICE = (
     "Demonstration only, not for patients: these weights were trained on synthetic phantoms and have "
     "never seen a patient's images."

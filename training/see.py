@@ -19,7 +19,7 @@ from training.losslog import LossLog
 from training.plan import Phase
 from training.progress import Progress, silent
 
-_SEGMENT_SHARE = 0.15
+SEGMENT_SHARE = 0.15
 """Of the steps: first where, then whether. A probability is read from the map, and from a map that shows
 nothing yet it could only learn how common a finding is."""
 _SMALL_FINDING_WEIGHT = 2.0
@@ -65,37 +65,14 @@ def see(
     log: LossLog,
     progress: Progress = silent,
     workers: int = 1,
+    *,
+    name: str = "see",
+    segment_share: float = SEGMENT_SHARE,
 ) -> None:
-    """Train the vision half in place, on phantoms that are made while it learns."""
-    _fit("see", tower, phantoms, weights, phase, _SEGMENT_SHARE, checkpoint, log, progress, workers)
+    """Train the vision half in place, on phantoms that are made while it learns.
 
-
-def see_small(
-    tower: VisionTower,
-    phantoms: Phantoms,
-    weights: Tensor,
-    phase: Phase,
-    checkpoint: Checkpoint,
-    log: LossLog,
-    progress: Progress = silent,
-    workers: int = 1,
-) -> None:
-    """Train on, on phantoms of which every second has a small nodule: what is missed most comes last."""
-    _fit("see small", tower, phantoms, weights, phase, 0.0, checkpoint, log, progress, workers)
-
-
-def _fit(
-    name: str,
-    tower: VisionTower,
-    phantoms: Phantoms,
-    weights: Tensor,
-    phase: Phase,
-    segment_share: float,
-    checkpoint: Checkpoint,
-    log: LossLog,
-    progress: Progress,
-    workers: int,
-) -> None:
+    name is that of the phase in the log; of its steps segment_share are for the maps and sizes alone.
+    """
     segmenting = round(phase.steps * segment_share)
 
     def loss_of(step: int, batch: Examples) -> tuple[Tensor, dict[str, float]]:

@@ -58,11 +58,16 @@ def pairs(
         Pair(
             field,
             tuple(prompt_ids(STRUCTURE, ClinicalContext(), language, encoder, report, field)),
-            choice_text(field, value) if value else prompt_words(language).not_stated,
+            answer_of(field, value, language),
         )
         for field in template.fields
         if (value := values.get(field.identifier)) is not None
     )
+
+
+def answer_of(field: Field, value: str, language: str) -> str:
+    """What is answered for a field of this value; an empty one is what the report does not state."""
+    return choice_text(field, value) if value else prompt_words(language).not_stated
 
 
 def _true(claim: Claim, fact: Fact | None) -> bool:

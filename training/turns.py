@@ -13,17 +13,15 @@ from torch import Tensor, nn
 from model.fusion.forward import fused_logits
 from model.fusion.fused import Fused, Fusion
 from model.headings import title_in
-from model.prompt_words import prompt_words
 from model.prompts import Encoder, prompt_ids
 from model.sections import FINDINGS
-from model.structured.filling import choice_text
 from model.structured.parse import SHIPPED_TEMPLATES, read_templates
 from model.structured.template import Template
 from model.study import ClinicalContext
 from model.tasks import CONCLUSION, DETAIL, FACTS, REPORT, STRUCTURE
 from model.wording import LANGUAGES
 from training.facts import FactRecord
-from training.structuring import right_values
+from training.structuring import answer_of, right_values
 from training.wordings import findings_text, impression_text, order_words, plain_list, report, typing_noise
 
 IGNORED = -100
@@ -69,8 +67,7 @@ def turn(
         chosen = _pick(rng, tuple(values))
         field = next(one for one in template.fields if one.identifier == chosen)
         prompt = prompt_ids(STRUCTURE, ClinicalContext(), language, words, text, field)
-        value = values[field.identifier]
-        answer = choice_text(field, value) if value else prompt_words(language).not_stated
+        answer = answer_of(field, values[field.identifier], language)
     return Turn(prompt, [*words.encode(answer), end], task in (FACTS, REPORT))
 
 

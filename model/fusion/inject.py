@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from model.fusion.fused import Fused
-from model.fusion.places import FusionModule, Places, features
-from model.vision.seen import Seen
+from model.fusion.places import FusionModule, Places
 
 
 class InjectFusion(FusionModule):
@@ -32,12 +31,8 @@ class InjectFusion(FusionModule):
         # Closed at first: the decoder starts as with a plain prefix.
         self.gates = nn.Parameter(torch.zeros(len(taken)))
 
-    def forward(self, seen: Seen) -> Fused:
-        """The prefix, and one addition for each layer after the first that has a stage."""
-        return self.project(features(seen))
-
     def project(self, kept: Sequence[Tensor]) -> Fused:
-        """The same from kept features."""
+        """The prefix, and one addition for each layer after the first that has a stage."""
         deep_to_early = list(kept[2:])[::-1]
         injected = tuple(
             gate * project(stage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -47,7 +48,7 @@ def features(seen: Seen) -> tuple[Tensor, ...]:
     return heads, seen.tokens, *seen.stages
 
 
-class FusionModule(nn.Module):
+class FusionModule(nn.Module, ABC):
     """What the fusions share: from what was seen, or from its kept features, to what the decoder reads."""
 
     blocks: nn.ModuleList
@@ -58,13 +59,17 @@ class FusionModule(nn.Module):
         self.places = places
         self.blocks = nn.ModuleList()
 
+    def forward(self, seen: Seen) -> Fused:
+        """What the decoder reads of what was seen."""
+        return self.project(features(seen))
+
     def features(self, seen: Seen) -> tuple[Tensor, ...]:
         """What training keeps of what was seen, for any fusion."""
         return features(seen)
 
+    @abstractmethod
     def project(self, kept: Sequence[Tensor]) -> Fused:
-        """What the decoder reads of kept features."""
-        raise NotImplementedError
+        """The same from kept features."""
 
     @staticmethod
     def _two(kept: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -7,17 +7,12 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from model.fusion.fused import Fused
-from model.fusion.places import FusionModule, features
-from model.vision.seen import Seen
+from model.fusion.places import FusionModule
 
 
 class PrefixFusion(FusionModule):
     """What was seen stands between the start token and the prompt."""
 
-    def forward(self, seen: Seen) -> Fused:
-        """(batch, heads + tokens, language width) as the prefix."""
-        return self.project(features(seen))
-
     def project(self, kept: Sequence[Tensor]) -> Fused:
-        """The same from kept features."""
+        """(batch, heads + tokens, language width) as the prefix."""
         return Fused(self.places(*self._two(kept)))

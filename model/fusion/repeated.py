@@ -15,8 +15,7 @@ from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from model.fusion.fused import Fused
-from model.fusion.places import FusionModule, Places, features
-from model.vision.seen import Seen
+from model.fusion.places import FusionModule, Places
 
 
 class RepeatedFusion(FusionModule):
@@ -38,11 +37,7 @@ class RepeatedFusion(FusionModule):
                 elif weight.dim() > 1:
                     nn.init.normal_(weight, std=config.initializer_range)
 
-    def forward(self, seen: Seen) -> Fused:
-        """(batch, heads + tokens, language width) as encodings; no prefix."""
-        return self.project(features(seen))
-
     def project(self, kept: Sequence[Tensor]) -> Fused:
-        """The same from kept features."""
+        """(batch, heads + tokens, language width) as encodings; no prefix."""
         encodings = self.places(*self._two(kept))
         return Fused(torch.zeros_like(encodings[:, :0]), encodings=encodings)
